@@ -1,1 +1,32 @@
+//! The nouns of Highwater: streams and schemas, batches and changesets, positions and checkpoints, and the algebra on them.
+//!
+//! Constraints:
+//! - no I/O, no async, no clock, no connector: everything here is a value or a pure function of values;
+//! - nothing is compared across [`Partition`]s: an [`Order`] means something only inside its own partition;
+//! - a position is always a consistent point, so a checkpoint is always a state that the source had.
+//!
+//! What travels is a [`ChangeSet`]. What a destination holds is a [`Checkpoint`]. The two meet in [`Checkpoint::admit`],
+//! which cuts a changeset down to what one destination still lacks, and says how its checkpoint moves.
 
+mod admit;
+mod batch;
+mod changeset;
+mod checkpoint;
+mod code;
+mod name;
+mod pick;
+mod position;
+mod recut;
+mod stream;
+mod types;
+
+pub use admit::{Admission, AdmitError};
+pub use batch::{Batch, Before, Commit, Op, Ops, PageTags, Unavailable};
+pub use changeset::{Body, ChangeSet, Control, Part, Predicate, Test};
+pub use checkpoint::{Checkpoint, Delta, DeltaError, Mark, Move, StreamState};
+pub use code::Code;
+pub use name::{DestinationId, PipelineId};
+pub use position::{Order, Page, Partition, Position, Timestamp};
+pub use recut::{OutRows, RecutError, Transformed, gone, recut};
+pub use stream::{SchemaId, StreamId, StreamSchema, StreamSchemaError};
+pub use types::{HIGHWATER_TYPE, LogicalType, carries};

@@ -1,0 +1,352 @@
+//! Cutting a changeset down to what one destination still lacks.
+
+use std::sync::Arc;
+
+use arrow::error::ArrowError;
+
+use crate::pick::{Fate, pick};
+use crate::{
+    Batch, Body, ChangeSet, Checkpoint, Control, Delta, DeltaError, DestinationId, Mark, Move, Op, Order, Page,
+    PageTags, Part, Partition, StreamId, StreamState,
+};
+
+/// What one destination takes of a changeset.
+#[derive(Debug, Clone)]
+pub struct Admission {
+    /// What to write; `None` if nothing is left but movement. Unchanged changesets are shared, not copied.
+    pub changeset: Option<Arc<ChangeSet>>,
+    /// How this destination's checkpoint moves.
+    pub delta: Delta,
+}
+
+/// Why a changeset cannot be admitted.
+#[derive(Debug, thiserror::Error)]
+pub enum AdmitError {
+    /// Changes between the checkpoint and the changeset are missing.
+    #[error("cannot admit a changeset")]
+    Delta(#[from] DeltaError),
+    /// The destination reads the stream, but the source did not say in which pages the keys fall.
+    #[error("cannot admit changes of `{stream}`: they carry no page of run {run}, which the destination is reading")]
+    Untagged {
+        /// The stream.
+        stream: StreamId,
+        /// The run.
+        run: u32,
+    },
+    /// A row moved into a page that the destination holds, but not all of its values were sent.
+    #[error(
+        "cannot admit a change of `{stream}` that moves a row into page {page:?} of run {run}: some of its values were not sent"
+    )]
+    NotWhole {
+        /// The stream.
+        stream: StreamId,
+        /// The run.
+        run: u32,
+        /// The page that the row moved into.
+        page: Page,
+    },
+    /// Arrow refused to build the rows.
+    #[error("cannot cut a batch of `{stream}`")]
+    Arrow {
+        /// The stream.
+        stream: StreamId,
+        /// What Arrow said.
+        #[source]
+        source: ArrowError,
+    },
+}
+
+impl Checkpoint {
+    /// Cuts `changeset` down to what the destination `who`, which holds this checkpoint, still lacks.
+    ///
+    /// | what | kept if |
+    /// |---|---|
+    /// | change row | its transaction is after the log's mark, and its stream is live, or its key falls in a page that is held |
+    /// | change row whose key moves between pages | into a held page: as an insert; out of one: as a delete |
+    /// | existing row | the stream is reading that run, and the page is after the range's mark or was given up |
+    /// | begin of a read | the destination is meant, and has not seen this run yet |
+    /// | end of a read | the stream is reading that run |
+    /// | other control | its position is after the mark, and the stream is held |
+    /// | movement of a log | always, from where this checkpoint stands |
+    /// | movement of a range | the stream is reading that run |
+    ///
+    /// The parts of a large transaction are admitted one by one against the same checkpoint: apply the returned delta only
+    /// where it is not empty, which is at the last part.
+    pub fn admit(&self, who: &DestinationId, changeset: &Arc<ChangeSet>) -> Result<Admission, AdmitError> {
+        let delta = self.admit_delta(who, changeset)?;
+        let changeset = match &changeset.body {
+            Body::Control(control) => self
+                .takes_control(who, control, &changeset.delta)
+                .then(|| Arc::clone(changeset)),
+            Body::Rows(batches) => self.admit_rows(changeset, batches)?,
+        };
+        Ok(Admission { changeset, delta })
+    }
+
+    fn admit_delta(&self, who: &DestinationId, changeset: &ChangeSet) -> Result<Delta, AdmitError> {
+        let mut admitted = Delta::none();
+        for m in &changeset.delta.moves {
+            if let Partition::Range { stream, run, .. } = &m.partition {
+                if !self.reads(stream, *run) {
+                    continue;
+                }
+            }
+            match (self.mark(&m.partition), m.from) {
+                (mark, _) if mark.covers(m.to.order) => {}
+                (Mark::At(held), Some(from)) if from > held => {
+                    let held = held.to_string();
+                    return Err(DeltaError::Hole {
+                        partition: m.partition.clone(),
+                        held,
+                        from,
+                        to: m.to.order,
+                    }
+                    .into());
+                }
+                (Mark::At(held), _) => admitted.moves.push(Move {
+                    from: Some(held),
+                    ..m.clone()
+                }),
+                (_, _) => admitted.moves.push(m.clone()),
+            }
+        }
+        for (stream, state) in &changeset.delta.streams {
+            let takes = match &changeset.body {
+                Body::Control(control @ (Control::BeginRead { .. } | Control::EndRead { .. })) => {
+                    self.takes_control(who, control, &changeset.delta)
+                }
+                _ => self.streams.contains_key(stream),
+            };
+            if takes {
+                admitted.streams.push((stream.clone(), state.clone()));
+            }
+        }
+        if let Some((stream, state)) = self.page_read_again(changeset) {
+            admitted.streams.push((stream, state));
+        }
+        Ok(admitted)
+    }
+
+    /// A given-up page comes back: its stream's state without it.
+    fn page_read_again(&self, changeset: &ChangeSet) -> Option<(StreamId, StreamState)> {
+        let moved = changeset.delta.moves.iter().find_map(|m| match &m.partition {
+            Partition::Range { stream, run, range } => Some((stream, *run, Page::new(*range, m.to.order.key() as u32))),
+            Partition::Log(_) => None,
+        });
+        let (stream, run, page) = moved?;
+        match self.streams.get(stream)? {
+            StreamState::Reading {
+                run: held,
+                ranges,
+                given_up,
+            } if *held == run && given_up.contains(&page) => {
+                let given_up = given_up.iter().copied().filter(|p| *p != page).collect();
+                Some((
+                    stream.clone(),
+                    StreamState::Reading {
+                        run,
+                        ranges: ranges.clone(),
+                        given_up,
+                    },
+                ))
+            }
+            _ => None,
+        }
+    }
+
+    fn reads(&self, stream: &StreamId, run: u32) -> bool {
+        matches!(self.streams.get(stream), Some(StreamState::Reading { run: held, .. }) if *held == run)
+    }
+
+    /// Whether this checkpoint holds a page of a run that its stream is reading.
+    pub fn holds_page(&self, stream: &StreamId, run: u32, page: Page) -> bool {
+        match self.streams.get(stream) {
+            Some(StreamState::Reading {
+                run: held, given_up, ..
+            }) if *held == run => {
+                page.number != Page::UNREAD
+                    && self
+                        .mark(&Partition::Range {
+                            stream: stream.clone(),
+                            run,
+                            range: page.range,
+                        })
+                        .covers(page.order())
+                    && !given_up.contains(&page)
+            }
+            _ => false,
+        }
+    }
+
+    fn takes_control(&self, who: &DestinationId, control: &Control, delta: &Delta) -> bool {
+        match control {
+            Control::BeginRead {
+                schema,
+                run,
+                destinations,
+                ..
+            } => {
+                destinations.as_ref().is_none_or(|meant| meant.contains(who))
+                    && self.streams.get(schema.stream()).is_none_or(|state| state.run() < *run)
+            }
+            Control::EndRead { stream, run } => self.reads(stream, *run),
+            Control::Truncate { stream } | Control::DeleteWhere { stream, .. } => {
+                self.streams.contains_key(stream) && self.is_new(delta)
+            }
+            Control::Schema { schema } => self.streams.contains_key(schema.stream()) && self.is_new(delta),
+        }
+    }
+
+    fn is_new(&self, delta: &Delta) -> bool {
+        delta.moves.is_empty() || delta.moves.iter().any(|m| !self.mark(&m.partition).covers(m.to.order))
+    }
+
+    fn admit_rows(&self, changeset: &Arc<ChangeSet>, batches: &[Batch]) -> Result<Option<Arc<ChangeSet>>, AdmitError> {
+        let mut kept: Vec<Batch> = Vec::with_capacity(batches.len());
+        let mut is_same = true;
+        for batch in batches {
+            match self.admit_batch(batch)? {
+                Kept::All => kept.push(batch.clone()),
+                Kept::Some(part) => {
+                    is_same = false;
+                    kept.push(part);
+                }
+                Kept::None => is_same = false,
+            }
+        }
+        if kept.is_empty() && changeset.part == Part::Whole {
+            return Ok(None);
+        }
+        if is_same {
+            return Ok(Some(Arc::clone(changeset)));
+        }
+        Ok(Some(Arc::new(ChangeSet::part(
+            changeset.part,
+            changeset.delta.clone(),
+            kept,
+        ))))
+    }
+
+    fn admit_batch(&self, batch: &Batch) -> Result<Kept, AdmitError> {
+        let stream = batch.schema.stream();
+        match (&batch.partition, self.streams.get(stream)) {
+            (_, None) => Ok(Kept::None),
+            (Partition::Range { run, range, .. }, Some(_)) => {
+                let page = Page::new(*range, batch.page);
+                let takes = self.reads(stream, *run) && !self.holds_page(stream, *run, page);
+                Ok(if takes { Kept::All } else { Kept::None })
+            }
+            (Partition::Log(_), Some(state)) => {
+                let fresh = match self.mark(&batch.partition) {
+                    Mark::At(mark) => first_after(batch, mark),
+                    Mark::NotBegun => 0,
+                    Mark::Finished => batch.len(),
+                };
+                if fresh == batch.len() {
+                    return Ok(Kept::None);
+                }
+                let rest = (fresh > 0).then(|| batch.slice(fresh..batch.len()));
+                match state {
+                    StreamState::Live { .. } => Ok(rest.map_or(Kept::All, Kept::Some)),
+                    StreamState::Reading { run, .. } => {
+                        self.admit_pages(rest.as_ref().unwrap_or(batch), *run, rest.is_none())
+                    }
+                }
+            }
+        }
+    }
+
+    /// The rows of held pages only; keys that move between held and other pages appear or disappear.
+    fn admit_pages(&self, batch: &Batch, run: u32, is_whole: bool) -> Result<Kept, AdmitError> {
+        let stream = batch.schema.stream();
+        let tags = batch.page_tags.iter().find(|tags| tags.run == run);
+        let tags = tags.ok_or_else(|| AdmitError::Untagged {
+            stream: stream.clone(),
+            run,
+        })?;
+        let mut held = HeldPages {
+            checkpoint: self,
+            stream,
+            run,
+            last: None,
+        };
+        let mut picks = Vec::with_capacity(batch.len());
+        for row in 0..batch.len() {
+            if let Some(fate) = self.fate(batch, tags, row, &mut held)? {
+                picks.push((row, fate));
+            }
+        }
+        if picks.is_empty() {
+            return Ok(Kept::None);
+        }
+        if is_whole && picks.len() == batch.len() && picks.iter().all(|&(_, fate)| fate == Fate::Keep) {
+            return Ok(Kept::All);
+        }
+        pick(batch, &picks).map(Kept::Some).map_err(|source| AdmitError::Arrow {
+            stream: stream.clone(),
+            source,
+        })
+    }
+
+    fn fate(
+        &self,
+        batch: &Batch,
+        tags: &PageTags,
+        row: usize,
+        held: &mut HeldPages<'_>,
+    ) -> Result<Option<Fate>, AdmitError> {
+        let is_update = batch.ops.get(row) == Op::Update;
+        let after = held.has(tags.at(row));
+        let before = if is_update { held.has(tags.before(row)) } else { after };
+        match (before, after) {
+            (true, true) => Ok(Some(Fate::Keep)),
+            (false, false) => Ok(None),
+            (true, false) => Ok(Some(Fate::Delete)),
+            (false, true) if batch.unavailable.as_ref().is_some_and(|u| u.any_in_row(row)) => {
+                Err(AdmitError::NotWhole {
+                    stream: held.stream.clone(),
+                    run: held.run,
+                    page: tags.at(row),
+                })
+            }
+            (false, true) => Ok(Some(Fate::Insert)),
+        }
+    }
+}
+
+enum Kept {
+    All,
+    Some(Batch),
+    None,
+}
+
+/// Answers "is this page held?" and remembers the last answer, since neighbouring rows often share a page.
+struct HeldPages<'a> {
+    checkpoint: &'a Checkpoint,
+    stream: &'a StreamId,
+    run: u32,
+    last: Option<(Page, bool)>,
+}
+
+impl HeldPages<'_> {
+    fn has(&mut self, page: Page) -> bool {
+        match self.last {
+            Some((last, answer)) if last == page => answer,
+            _ => {
+                let answer = self.checkpoint.holds_page(self.stream, self.run, page);
+                self.last = Some((page, answer));
+                answer
+            }
+        }
+    }
+}
+
+/// The first row whose transaction ends after `mark`.
+fn first_after(batch: &Batch, mark: Order) -> usize {
+    let repeats = batch.commits.partition_point(|commit| commit.order <= mark);
+    if repeats == 0 {
+        0
+    } else {
+        batch.commits[repeats - 1].row_end
+    }
+}

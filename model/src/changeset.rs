@@ -1,0 +1,199 @@
+//! What travels: batches of several streams that cover an interval of source positions, or one control.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::{Batch, Delta, DestinationId, StreamId, StreamSchema};
+
+/// How a changeset relates to the source transaction it carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// Whole transactions; its end is a consistent point.
+    Whole,
+    /// The first piece of one that is too large to travel whole. Moves no position.
+    First,
+    /// A piece in between. Moves no position.
+    Middle,
+    /// The last piece: its delta covers all of them.
+    Last,
+}
+
+impl Part {
+    /// Whether a destination may commit after this changeset.
+    pub fn ends_consistent(self) -> bool {
+        matches!(self, Part::Whole | Part::Last)
+    }
+}
+
+/// A comparison of a [`Predicate`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Test {
+    /// The column equals the value.
+    Eq,
+    /// The column is smaller.
+    Lt,
+    /// The column is smaller or equal.
+    LtEq,
+    /// The column is greater.
+    Gt,
+    /// The column is greater or equal.
+    GtEq,
+}
+
+/// Which rows a [`Control::DeleteWhere`] removes: those for which every term holds. A null fails every term.
+#[derive(Debug, Clone)]
+pub struct Predicate {
+    /// Column, comparison, and a one-row array with the value, of the column's type.
+    pub terms: Vec<(String, Test, arrow::array::ArrayRef)>,
+}
+
+/// What is not a row. Travels alone in its changeset.
+#[derive(Debug, Clone)]
+pub enum Control {
+    /// Every row of the stream went.
+    Truncate {
+        /// The emptied stream.
+        stream: StreamId,
+    },
+    /// The rows that match went.
+    DeleteWhere {
+        /// The stream.
+        stream: StreamId,
+        /// Which rows.
+        predicate: Predicate,
+    },
+    /// A read of existing rows begins. The delta puts the stream into `reading`.
+    BeginRead {
+        /// The shape of the stream when the read begins.
+        schema: Arc<StreamSchema>,
+        /// The number of the read.
+        run: u32,
+        /// For whom; `None` for everyone.
+        destinations: Option<Vec<DestinationId>>,
+        /// Whether the destination empties its table first; otherwise rows that the read does not meet stay, unless
+        /// the destination mirrors, and then they go at `EndRead`.
+        empty_first: bool,
+    },
+    /// All pages of a read were sent. The delta puts the stream into `live`.
+    EndRead {
+        /// The stream.
+        stream: StreamId,
+        /// The number of the read.
+        run: u32,
+    },
+    /// The stream has this shape from here on, although no row has shown it yet.
+    Schema {
+        /// The shape.
+        schema: Arc<StreamSchema>,
+    },
+}
+
+impl Control {
+    /// The stream it is about.
+    pub fn stream(&self) -> &StreamId {
+        match self {
+            Control::Truncate { stream } | Control::DeleteWhere { stream, .. } | Control::EndRead { stream, .. } => {
+                stream
+            }
+            Control::BeginRead { schema, .. } | Control::Schema { schema } => schema.stream(),
+        }
+    }
+
+    /// The word for logs and metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Control::Truncate { .. } => "truncate",
+            Control::DeleteWhere { .. } => "delete_where",
+            Control::BeginRead { .. } => "begin_read",
+            Control::EndRead { .. } => "end_read",
+            Control::Schema { .. } => "schema",
+        }
+    }
+}
+
+/// What a changeset carries.
+#[derive(Debug, Clone)]
+pub enum Body {
+    /// Rows; none at all is progress without rows. Rows of one stream keep their order, order across streams is free.
+    Rows(Vec<Batch>),
+    /// One control.
+    Control(Control),
+}
+
+/// An interval `(from, to]` of source positions and what happened in it.
+#[derive(Clone)]
+pub struct ChangeSet {
+    /// How positions move when it is applied. Empty unless `part.ends_consistent()`.
+    pub delta: Delta,
+    /// Whole, or a piece of a large transaction.
+    pub part: Part,
+    /// The rows, or a control.
+    pub body: Body,
+    /// Arrow bytes of the body; what credit and the memory budget count.
+    pub size_bytes: usize,
+}
+
+impl ChangeSet {
+    /// A changeset of whole transactions.
+    pub fn rows(delta: Delta, batches: Vec<Batch>) -> Self {
+        Self::part(Part::Whole, delta, batches)
+    }
+
+    /// A piece of a transaction.
+    pub fn part(part: Part, delta: Delta, batches: Vec<Batch>) -> Self {
+        debug_assert!(
+            part.ends_consistent() || delta.is_empty(),
+            "only the last part moves positions"
+        );
+        let size_bytes = batches.iter().map(Batch::size_bytes).sum();
+        ChangeSet {
+            delta,
+            part,
+            body: Body::Rows(batches),
+            size_bytes,
+        }
+    }
+
+    /// A control.
+    pub fn control(delta: Delta, control: Control) -> Self {
+        ChangeSet {
+            delta,
+            part: Part::Whole,
+            body: Body::Control(control),
+            size_bytes: 0,
+        }
+    }
+
+    /// The batches; none for a control.
+    pub fn batches(&self) -> &[Batch] {
+        match &self.body {
+            Body::Rows(batches) => batches,
+            Body::Control(_) => &[],
+        }
+    }
+
+    /// Number of rows in all batches.
+    pub fn row_count(&self) -> usize {
+        self.batches().iter().map(Batch::len).sum()
+    }
+
+    /// Whether it only moves positions.
+    pub fn is_progress(&self) -> bool {
+        matches!(&self.body, Body::Rows(batches) if batches.is_empty()) && self.part == Part::Whole
+    }
+}
+
+impl fmt::Debug for ChangeSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ChangeSet({:?} {:?} ", self.part, self.delta)?;
+        match &self.body {
+            Body::Rows(batches) => {
+                for batch in batches {
+                    write!(f, "{}:{:?} ", batch.schema.stream(), batch.ops)?;
+                }
+            }
+            Body::Control(control) => write!(f, "{} {} ", control.name(), control.stream())?,
+        }
+        write!(f, "{}B)", self.size_bytes)
+    }
+}

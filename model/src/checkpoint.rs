@@ -1,0 +1,395 @@
+//! What a destination holds, and how it moves.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::{Order, Page, Partition, Position, StreamId};
+
+/// How far a destination is with one stream.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "lowercase")]
+pub enum StreamState {
+    /// Its existing rows are being read: the destination holds some pages of this run.
+    Reading {
+        /// The number of the read.
+        run: u32,
+        /// How the source cut the stream into ranges; opaque to everyone else.
+        #[serde(default, skip_serializing_if = "Bytes::is_empty", with = "crate::position::token")]
+        ranges: Bytes,
+        /// Pages at or below a range's mark that the destination does not hold after all, because a row moved into
+        /// them whose values were not all sent. The next window reads them again.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        given_up: Vec<Page>,
+    },
+    /// It holds all rows.
+    Live {
+        /// The last read; it closes the ranges of that read and of every earlier one.
+        run: u32,
+    },
+}
+
+impl StreamState {
+    /// A read begins.
+    pub fn reading(run: u32, ranges: impl Into<Bytes>) -> Self {
+        StreamState::Reading {
+            run,
+            ranges: ranges.into(),
+            given_up: Vec::new(),
+        }
+    }
+
+    /// The number of the read that is going on, or was the last.
+    pub fn run(&self) -> u32 {
+        match self {
+            StreamState::Reading { run, .. } | StreamState::Live { run } => *run,
+        }
+    }
+
+    /// Whether the stream's first read is complete.
+    pub fn is_live(&self) -> bool {
+        matches!(self, StreamState::Live { .. })
+    }
+}
+
+impl fmt::Debug for StreamState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StreamState::Reading { run, given_up, .. } if given_up.is_empty() => write!(f, "reading({run})"),
+            StreamState::Reading { run, given_up, .. } => write!(f, "reading({run}, {} given up)", given_up.len()),
+            StreamState::Live { run } => write!(f, "live({run})"),
+        }
+    }
+}
+
+/// How far one partition is covered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark {
+    /// Nothing of it.
+    NotBegun,
+    /// Up to and with this order.
+    At(Order),
+    /// All of it, for ever: the read that it was a range of is complete or superseded.
+    Finished,
+}
+
+impl Mark {
+    /// Whether `order` is covered.
+    pub fn covers(self, order: Order) -> bool {
+        match self {
+            Mark::NotBegun => false,
+            Mark::At(mark) => order <= mark,
+            Mark::Finished => true,
+        }
+    }
+}
+
+/// A cut through a source's history: everything up to each mark, and for each stream whether its existing rows are in.
+///
+/// Printed as `Ckpt(log:128 orders#1/0:7 | orders reading(1))`.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Checkpoint {
+    /// Partition to position, inclusive. Ranges are listed only while their read goes on.
+    pub marks: BTreeMap<Partition, Position>,
+    /// The streams held, wholly or in part. A stream that is not listed is not held: its rows are passed over.
+    pub streams: BTreeMap<StreamId, StreamState>,
+}
+
+/// One partition moves from `from` (exclusive) to `to` (inclusive).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Move {
+    /// Which.
+    pub partition: Partition,
+    /// Where it stood; `None` at its beginning.
+    pub from: Option<Order>,
+    /// Where it stands then.
+    pub to: Position,
+}
+
+/// How a checkpoint moves: `(from, to]` for each partition that moves, and the streams that change state.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Delta {
+    /// The moves, at most one for each partition.
+    pub moves: Vec<Move>,
+    /// New stream states, at most one for each stream.
+    pub streams: Vec<(StreamId, StreamState)>,
+}
+
+/// Why a delta cannot be applied.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum DeltaError {
+    /// The delta starts later than the checkpoint ends: changes in between would be lost.
+    #[error(
+        "cannot move `{partition}` to {to}: it starts after {from} (exclusive), but the checkpoint ends at {held} (inclusive)"
+    )]
+    Hole {
+        /// The partition.
+        partition: Partition,
+        /// Where the checkpoint ends.
+        held: String,
+        /// Where the delta starts.
+        from: Order,
+        /// Where it ends.
+        to: Order,
+    },
+}
+
+impl Delta {
+    /// No movement.
+    pub fn none() -> Self {
+        Delta::default()
+    }
+
+    /// One partition moves.
+    pub fn of(partition: Partition, from: Option<Order>, to: Position) -> Self {
+        Delta {
+            moves: vec![Move { partition, from, to }],
+            streams: Vec::new(),
+        }
+    }
+
+    /// The same, and a stream changes state.
+    pub fn with_stream(mut self, stream: StreamId, state: StreamState) -> Self {
+        self.streams.push((stream, state));
+        self
+    }
+
+    /// Whether nothing moves.
+    pub fn is_empty(&self) -> bool {
+        self.moves.is_empty() && self.streams.is_empty()
+    }
+
+    /// Appends a later delta: `(a, b]` and `(b, c]` become `(a, c]`.
+    pub fn then(&mut self, later: &Delta) {
+        for m in &later.moves {
+            match self.moves.iter_mut().find(|mine| mine.partition == m.partition) {
+                Some(mine) => mine.to = m.to.clone(),
+                None => self.moves.push(m.clone()),
+            }
+        }
+        for (stream, state) in &later.streams {
+            match self.streams.iter_mut().find(|(mine, _)| mine == stream) {
+                Some((_, mine)) => *mine = state.clone(),
+                None => self.streams.push((stream.clone(), state.clone())),
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Delta {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(")?;
+        for (i, m) in self.moves.iter().enumerate() {
+            let from = m.from.map_or_else(|| "start".to_owned(), |from| from.to_string());
+            write!(
+                f,
+                "{}{}:{}..{:?}",
+                if i == 0 { "" } else { " " },
+                m.partition,
+                from,
+                m.to
+            )?;
+        }
+        for (stream, state) in &self.streams {
+            write!(f, " {stream} {state:?}")?;
+        }
+        f.write_str("]")
+    }
+}
+
+impl Checkpoint {
+    /// Whether nothing is held: neither a position nor a stream.
+    pub fn is_empty(&self) -> bool {
+        self.marks.is_empty() && self.streams.is_empty()
+    }
+
+    /// How far `partition` is covered.
+    ///
+    /// | partition | state of its stream | mark |
+    /// |---|---|---|
+    /// | log | any | its position, or `NotBegun` |
+    /// | range of run r | live(q), or reading(q) with q > r; r <= q | `Finished` |
+    /// | range of run r | reading(r) | its position, or `NotBegun` |
+    /// | range of run r | none, or an earlier run | `NotBegun` |
+    pub fn mark(&self, partition: &Partition) -> Mark {
+        if let Partition::Range { stream, run, .. } = partition {
+            match self.streams.get(stream) {
+                Some(StreamState::Live { run: held }) if run <= held => return Mark::Finished,
+                Some(StreamState::Reading { run: held, .. }) if run < held => return Mark::Finished,
+                Some(StreamState::Reading { run: held, .. }) if run == held => {}
+                _ => return Mark::NotBegun,
+            }
+        }
+        self.marks
+            .get(partition)
+            .map_or(Mark::NotBegun, |position| Mark::At(position.order))
+    }
+
+    /// Moves this checkpoint by `delta`, which covers `(from, to]` for each partition.
+    ///
+    /// | `from` (exclusive) against the mark (inclusive) | outcome |
+    /// |---|---|
+    /// | equal, or the partition was not begun and `from` is `None` | moves to `to` |
+    /// | earlier, `to` later | moves to `to`: the front was a repeat |
+    /// | earlier, `to` not later | a repeat: unchanged |
+    /// | later, or the partition was not begun and `from` is `Some` while streams are held | [`DeltaError::Hole`], nothing is changed |
+    ///
+    /// A checkpoint that holds no stream has nothing to lose, so its logs begin wherever the delta says.
+    pub fn apply(&mut self, delta: &Delta) -> Result<(), DeltaError> {
+        for m in &delta.moves {
+            self.check_hole(m)?;
+        }
+        for m in &delta.moves {
+            if !self.mark(&m.partition).covers(m.to.order) {
+                self.marks.insert(m.partition.clone(), m.to.clone());
+            }
+        }
+        for (stream, state) in &delta.streams {
+            let changes_run = self.streams.get(stream).is_none_or(|held| held.run() != state.run());
+            if changes_run || state.is_live() {
+                self.marks
+                    .retain(|partition, _| !matches!(partition, Partition::Range { stream: s, .. } if s == stream));
+            }
+            self.streams.insert(stream.clone(), state.clone());
+        }
+        Ok(())
+    }
+
+    fn check_hole(&self, m: &Move) -> Result<(), DeltaError> {
+        let hole = |held: String, from| {
+            Err(DeltaError::Hole {
+                partition: m.partition.clone(),
+                held,
+                from,
+                to: m.to.order,
+            })
+        };
+        match (self.mark(&m.partition), m.from) {
+            (Mark::At(held), Some(from)) if from > held => hole(held.to_string(), from),
+            (Mark::NotBegun, Some(from)) if m.partition.is_log() && !self.streams.is_empty() => {
+                hole("its beginning".to_owned(), from)
+            }
+            (Mark::NotBegun, Some(from)) if !m.partition.is_log() => hole("its beginning".to_owned(), from),
+            _ => Ok(()),
+        }
+    }
+
+    /// The checkpoint that every one of these covers: what may be acknowledged to the source.
+    ///
+    /// Logs: the smallest mark. A destination that holds neither marks nor streams holds nothing back, because it is
+    /// brought up by a read that begins later. One that holds streams but lacks a log's mark holds that log at its
+    /// beginning, so the log is left out. Streams: the earliest run, `reading` before `live`; ranges: the smallest mark
+    /// among those who read that run.
+    pub fn everywhere<'a>(held: impl IntoIterator<Item = &'a Checkpoint>) -> Checkpoint {
+        let held: Vec<&Checkpoint> = held.into_iter().filter(|c| !c.is_empty()).collect();
+        let mut streams: BTreeMap<StreamId, StreamState> = BTreeMap::new();
+        for checkpoint in &held {
+            for (stream, state) in &checkpoint.streams {
+                let earlier = |a: &StreamState, b: &StreamState| (a.run(), a.is_live()) < (b.run(), b.is_live());
+                match streams.get_mut(stream) {
+                    Some(least) if earlier(state, least) => *least = state.clone(),
+                    Some(_) => {}
+                    None => {
+                        streams.insert(stream.clone(), state.clone());
+                    }
+                }
+            }
+        }
+        let mut marks = BTreeMap::new();
+        for partition in held.iter().flat_map(|c| c.marks.keys()) {
+            if marks.contains_key(partition) {
+                continue;
+            }
+            let counts = |c: &&&Checkpoint| match partition {
+                Partition::Log(_) => true,
+                Partition::Range { stream, run, .. } => {
+                    matches!(c.streams.get(stream), Some(StreamState::Reading { run: held, .. }) if held == run)
+                }
+            };
+            let least = held
+                .iter()
+                .filter(counts)
+                .map(|c| c.marks.get(partition))
+                .min_by_key(|p| p.map(|p| p.order));
+            if let Some(Some(position)) = least {
+                marks.insert(partition.clone(), position.clone());
+            }
+        }
+        Checkpoint { marks, streams }
+    }
+
+    /// Whether every mark and stream of `other` is covered by this checkpoint.
+    pub fn covers(&self, other: &Checkpoint) -> bool {
+        other
+            .marks
+            .iter()
+            .all(|(partition, position)| self.mark(partition).covers(position.order))
+            && other.streams.iter().all(|(stream, state)| {
+                self.streams
+                    .get(stream)
+                    .is_some_and(|mine| (mine.run(), mine.is_live()) >= (state.run(), state.is_live()))
+            })
+    }
+
+    /// The smallest of the logs' orders and what it belongs to; sources with one log have just one.
+    pub fn log_marks(&self) -> impl Iterator<Item = (&Arc<str>, &Position)> {
+        self.marks.iter().filter_map(|(partition, position)| match partition {
+            Partition::Log(id) => Some((id, position)),
+            Partition::Range { .. } => None,
+        })
+    }
+}
+
+impl fmt::Debug for Checkpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ckpt(")?;
+        for (i, (partition, position)) in self.marks.iter().enumerate() {
+            write!(f, "{}{partition}:{position:?}", if i == 0 { "" } else { " " })?;
+        }
+        for (i, (stream, state)) in self.streams.iter().enumerate() {
+            write!(f, "{}{stream} {state:?}", if i == 0 { " | " } else { " " })?;
+        }
+        f.write_str(")")
+    }
+}
+
+/// The stored form: `{"marks":[{"partition","order","token"}],"streams":{name: {"state","run",...}}}`.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    marks: Vec<StoredMark>,
+    streams: BTreeMap<StreamId, StreamState>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredMark {
+    partition: Partition,
+    #[serde(flatten)]
+    at: Position,
+}
+
+impl Serialize for Checkpoint {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mark = |(partition, at): (&Partition, &Position)| StoredMark {
+            partition: partition.clone(),
+            at: at.clone(),
+        };
+        Stored {
+            marks: self.marks.iter().map(mark).collect(),
+            streams: self.streams.clone(),
+        }
+        .serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Checkpoint {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Stored { marks, streams } = Stored::deserialize(deserializer)?;
+        Ok(Checkpoint {
+            marks: marks.into_iter().map(|mark| (mark.partition, mark.at)).collect(),
+            streams,
+        })
+    }
+}
