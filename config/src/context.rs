@@ -1,0 +1,68 @@
+//! What every step of reading a configuration carries along.
+
+use std::collections::HashSet;
+
+use crate::catalog::Catalog;
+use crate::finding::Finding;
+use crate::secrets::Secrets;
+use crate::sources::{Place, Sources, Span};
+
+/// The texts and the connectors to read against, and what was found so far.
+pub(crate) struct Context<'a> {
+    pub(crate) sources: &'a Sources,
+    pub(crate) catalog: &'a Catalog,
+    pub(crate) secrets: Secrets,
+    /// Literals that nobody should see on a screen, also if they are too short to be found by value.
+    pub(crate) masked: Vec<Span>,
+    findings: Vec<Finding>,
+    /// A reusable definition is read once for each use, an alias once for each place; what is wrong in it is said once.
+    seen: HashSet<(&'static str, String, Option<Place>)>,
+}
+
+impl<'a> Context<'a> {
+    pub(crate) fn new(sources: &'a Sources, catalog: &'a Catalog) -> Self {
+        Self {
+            sources,
+            catalog,
+            secrets: Secrets::default(),
+            masked: Vec::new(),
+            findings: Vec::new(),
+            seen: HashSet::new(),
+        }
+    }
+
+    pub(crate) fn report(&mut self, finding: Finding) {
+        if self.seen.insert((finding.code, finding.message.clone(), finding.primary().cloned())) {
+            self.findings.push(finding);
+        }
+    }
+
+    pub(crate) fn place(&self, span: Span) -> Place {
+        self.sources.place(span)
+    }
+
+    /// Runs `attempt` and takes back what it reported, to choose between several readings.
+    pub(crate) fn attempt<T>(&mut self, attempt: impl FnOnce(&mut Self) -> T) -> (T, Vec<Finding>) {
+        let findings = std::mem::take(&mut self.findings);
+        let seen = std::mem::take(&mut self.seen);
+        let outcome = attempt(self);
+        self.seen = seen;
+        (outcome, std::mem::replace(&mut self.findings, findings))
+    }
+
+    pub(crate) fn into_parts(self) -> (Vec<Finding>, Secrets, Vec<Span>) {
+        (self.findings, self.secrets, self.masked)
+    }
+}
+
+#[cfg(test)]
+impl Context<'_> {
+    /// `CODE line:column message` of everything found, for tests.
+    pub(crate) fn told(&self) -> Vec<String> {
+        let tell = |finding: &Finding| {
+            let place = finding.primary().map_or(String::new(), |place| format!(" {}:{}", place.line, place.column));
+            format!("{}{place} {}", finding.code, finding.message)
+        };
+        self.findings.iter().map(tell).collect()
+    }
+}
