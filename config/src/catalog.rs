@@ -100,13 +100,19 @@ impl Catalog {
 
     /// The names of those that have this role.
     pub fn in_role(&self, role: Role) -> Vec<&str> {
-        self.iter().filter(|(_, info)| info.spec_schema(role).is_some()).map(|(name, _)| name).collect()
+        self.iter()
+            .filter(|(_, info)| info.spec_schema(role).is_some())
+            .map(|(name, _)| name)
+            .collect()
     }
 
     /// The names of the destinations that can write in this way.
     pub(crate) fn writing(&self, write: Write) -> Vec<&str> {
         let can = |info: &ConnectorInfo| info.destination.as_ref().is_some_and(|d| d.writes.contains(&write));
-        self.iter().filter(|(_, info)| can(info)).map(|(name, _)| name).collect()
+        self.iter()
+            .filter(|(_, info)| can(info))
+            .map(|(name, _)| name)
+            .collect()
     }
 }
 

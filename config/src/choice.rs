@@ -18,12 +18,18 @@ pub trait Choices: Copy + PartialEq + 'static {
 
     /// The word.
     fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(value, _)| *value == self).map_or("", |(_, choice)| choice.name)
+        Self::ALL
+            .iter()
+            .find(|(value, _)| *value == self)
+            .map_or("", |(_, choice)| choice.name)
     }
 
     /// The value of a word.
     fn parse(text: &str) -> Option<Self> {
-        Self::ALL.iter().find(|(_, choice)| choice.name == text).map(|(value, _)| *value)
+        Self::ALL
+            .iter()
+            .find(|(_, choice)| choice.name == text)
+            .map(|(value, _)| *value)
     }
 }
 

@@ -180,7 +180,11 @@ mod tests {
         let ids: BTreeSet<&str> = CODES.iter().map(|code| code.id).collect();
         assert_eq!(ids.len(), CODES.len());
         for code in CODES {
-            assert!(["E01", "W01", "N01"].iter().any(|range| code.id.starts_with(range)), "{}", code.id);
+            assert!(
+                ["E01", "W01", "N01"].iter().any(|range| code.id.starts_with(range)),
+                "{}",
+                code.id
+            );
             assert!(code.explain.len() > 60, "{} is not explained", code.id);
         }
     }

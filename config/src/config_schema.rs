@@ -26,7 +26,10 @@ pub fn config_schema(catalog: &Catalog) -> Value {
         }
     }
     let mut schema = table_schema(&DOCUMENT);
-    schema.insert("$schema".to_owned(), json!("https://json-schema.org/draft/2020-12/schema"));
+    schema.insert(
+        "$schema".to_owned(),
+        json!("https://json-schema.org/draft/2020-12/schema"),
+    );
     schema.insert("title".to_owned(), json!("Highwater configuration"));
     schema.insert("$defs".to_owned(), Value::Object(definitions));
     Value::Object(schema)
@@ -121,7 +124,8 @@ fn kind_schema(kind: &Kind) -> Value {
             if *max != u64::MAX {
                 integer["maximum"] = json!(max);
             }
-            json!({ "anyOf": [integer, { "type": "string", "pattern": EXPRESSION }] })
+            allow_expression(&mut integer);
+            integer
         }
         Kind::Choice(words) => {
             let word = |Choice { name, doc }: Choice| json!({ "const": name, "description": doc });
@@ -129,7 +133,10 @@ fn kind_schema(kind: &Kind) -> Value {
         }
         Kind::List(item) => json!({ "type": "array", "items": kind_schema(item) }),
         Kind::Names(value) => json!({ "type": "object", "additionalProperties": kind_schema(value) }),
-        Kind::Map(table) => match COMPONENTS.iter().find(|(component, ..)| std::ptr::eq(*component, *table)) {
+        Kind::Map(table) => match COMPONENTS
+            .iter()
+            .find(|(component, ..)| std::ptr::eq(*component, *table))
+        {
             Some((_, name, _)) => json!({ "$ref": format!("#/$defs/{name}") }),
             None => Value::Object(table_schema(table)),
         },
@@ -143,7 +150,9 @@ fn kind_schema(kind: &Kind) -> Value {
 fn hoist(mut schema: Value, name: &str, definitions: &mut Map<String, Value>) {
     let own = schema.as_object_mut().and_then(|object| {
         object.shift_remove("$schema");
-        object.shift_remove("$defs").or_else(|| object.shift_remove("definitions"))
+        object
+            .shift_remove("$defs")
+            .or_else(|| object.shift_remove("definitions"))
     });
     repoint(&mut schema, name);
     definitions.insert(name.to_owned(), schema);
@@ -155,11 +164,33 @@ fn hoist(mut schema: Value, name: &str, definitions: &mut Map<String, Value>) {
     }
 }
 
+/// Lets `${...}` stand for a number or a boolean. Bounds hold for numbers only and the pattern for texts only, so one
+/// schema says both.
+fn allow_expression(schema: &mut Value) {
+    let types: Vec<Value> = match &schema["type"] {
+        Value::Array(types) => types.clone(),
+        Value::String(_) => vec![schema["type"].clone()],
+        _ => return,
+    };
+    let is_bare = types
+        .iter()
+        .any(|name| ["integer", "number", "boolean"].iter().any(|bare| name == bare));
+    if is_bare && !types.contains(&json!("string")) {
+        schema["type"] = Value::Array(types.into_iter().chain([json!("string")]).collect());
+        schema["pattern"] = json!(EXPRESSION);
+    }
+}
+
 fn repoint(schema: &mut Value, name: &str) {
+    if schema.is_object() {
+        allow_expression(schema);
+    }
     match schema {
         Value::Object(object) => {
             if let Some(Value::String(reference)) = object.get_mut("$ref") {
-                let inner = ["#/$defs/", "#/definitions/"].iter().find_map(|prefix| reference.strip_prefix(prefix));
+                let inner = ["#/$defs/", "#/definitions/"]
+                    .iter()
+                    .find_map(|prefix| reference.strip_prefix(prefix));
                 if let Some(inner) = inner {
                     *reference = format!("#/$defs/{name}.{inner}");
                 } else if reference == "#" {

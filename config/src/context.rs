@@ -32,7 +32,10 @@ impl<'a> Context<'a> {
     }
 
     pub(crate) fn report(&mut self, finding: Finding) {
-        if self.seen.insert((finding.code, finding.message.clone(), finding.primary().cloned())) {
+        if self
+            .seen
+            .insert((finding.code, finding.message.clone(), finding.primary().cloned()))
+        {
             self.findings.push(finding);
         }
     }
@@ -52,17 +55,5 @@ impl<'a> Context<'a> {
 
     pub(crate) fn into_parts(self) -> (Vec<Finding>, Secrets, Vec<Span>) {
         (self.findings, self.secrets, self.masked)
-    }
-}
-
-#[cfg(test)]
-impl Context<'_> {
-    /// `CODE line:column message` of everything found, for tests.
-    pub(crate) fn told(&self) -> Vec<String> {
-        let tell = |finding: &Finding| {
-            let place = finding.primary().map_or(String::new(), |place| format!(" {}:{}", place.line, place.column));
-            format!("{}{place} {}", finding.code, finding.message)
-        };
-        self.findings.iter().map(tell).collect()
     }
 }

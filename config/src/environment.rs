@@ -1,5 +1,6 @@
 //! What `${...}` may look at: the environment and files, behind a trait so that a test decides what is there.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -25,12 +26,15 @@ pub struct FileText {
 }
 
 /// The process's own environment and file system.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct ProcessEnvironment;
+#[derive(Clone, Default)]
+pub struct ProcessEnvironment {
+    /// From `--env-file`. What is set in the environment itself wins, so that one value can be replaced for one run.
+    pub fallback: BTreeMap<String, String>,
+}
 
 impl Environment for ProcessEnvironment {
     fn variable(&self, name: &str) -> Option<String> {
-        std::env::var(name).ok()
+        std::env::var(name).ok().or_else(|| self.fallback.get(name).cloned())
     }
 
     fn file(&self, path: &Path) -> io::Result<FileText> {
@@ -43,9 +47,15 @@ impl Environment for ProcessEnvironment {
         let mut text = String::new();
         file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
         if text.len() as u64 > FILE_BYTES_MAX {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {FILE_BYTES_MAX} bytes")));
+            return Err(io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                format!("it has more than {FILE_BYTES_MAX} bytes"),
+            ));
         }
-        Ok(FileText { text, is_world_readable: is_world_readable(&metadata) })
+        Ok(FileText {
+            text,
+            is_world_readable: is_world_readable(&metadata),
+        })
     }
 }
 
@@ -60,8 +70,8 @@ fn is_world_readable(_metadata: &std::fs::Metadata) -> bool {
     false
 }
 
-/// An environment without files, made of pairs: for tests and for `--env-file`.
-impl Environment for std::collections::BTreeMap<String, String> {
+/// An environment without files, made of pairs, so that a test depends on nothing around it.
+impl Environment for BTreeMap<String, String> {
     fn variable(&self, name: &str) -> Option<String> {
         self.get(name).cloned()
     }

@@ -18,22 +18,31 @@ use crate::codes;
 use crate::context::Context;
 use crate::environment::Environment;
 use crate::finding::Finding;
+use crate::pointer::child;
 use crate::sources::Span;
 use crate::suggest::{quoted, suggest};
 use crate::tree::{Kind, Node, Origin, Scalar};
 
-/// Expands every scalar of a tree.
-pub(crate) fn expand(node: &mut Node, environment: &dyn Environment, cx: &mut Context) {
+/// Expands every scalar of a tree that stands at this JSON pointer.
+pub(crate) fn expand(node: &mut Node, pointer: &str, environment: &dyn Environment, cx: &mut Context) {
     let span = node.span;
     match &mut node.kind {
-        Kind::Scalar(scalar) if scalar.text.contains('$') => expand_scalar(scalar, span, environment, cx),
+        Kind::Scalar(scalar) if scalar.text.contains('$') => expand_scalar(scalar, span, pointer, environment, cx),
         Kind::Scalar(_) => {}
-        Kind::List(items) => items.iter_mut().for_each(|item| expand(item, environment, cx)),
-        Kind::Map(entries) => entries.iter_mut().for_each(|entry| expand(&mut entry.value, environment, cx)),
+        Kind::List(items) => {
+            for (index, item) in items.iter_mut().enumerate() {
+                expand(item, &child(pointer, &index.to_string()), environment, cx);
+            }
+        }
+        Kind::Map(entries) => {
+            for entry in entries {
+                expand(&mut entry.value, &child(pointer, &entry.key.text), environment, cx);
+            }
+        }
     }
 }
 
-fn expand_scalar(scalar: &mut Scalar, span: Span, environment: &dyn Environment, cx: &mut Context) {
+fn expand_scalar(scalar: &mut Scalar, span: Span, pointer: &str, environment: &dyn Environment, cx: &mut Context) {
     let written = std::mem::take(&mut scalar.text);
     let mut rest = written.as_str();
     while let Some(dollar) = rest.find('$') {
@@ -59,7 +68,7 @@ fn expand_scalar(scalar: &mut Scalar, span: Span, environment: &dyn Environment,
                 Err(problem) => {
                     let mut finding = Finding::error(problem.code, problem.message);
                     finding.hints = problem.hints;
-                    cx.report(finding.at(cx.place(place), ""));
+                    cx.report(finding.at(cx.place(place), "").path(pointer));
                     scalar.origin = Origin::Failed;
                 }
             }
@@ -91,10 +100,20 @@ fn locate(written: &str, at: usize, expression: &str, scalar: Span, cx: &Context
     if raw.matches('$').count() != written.matches('$').count() {
         return scalar;
     }
-    let Some((offset, _)) = raw.match_indices('$').nth(index) else { return scalar };
-    let length = if raw[offset..].starts_with(expression) { expression.len() } else { 1 };
+    let Some((offset, _)) = raw.match_indices('$').nth(index) else {
+        return scalar;
+    };
+    let length = if raw[offset..].starts_with(expression) {
+        expression.len()
+    } else {
+        1
+    };
     let start = scalar.start + offset as u32;
-    Span { start, end: start + length as u32, ..scalar }
+    Span {
+        start,
+        end: start + length as u32,
+        ..scalar
+    }
 }
 
 struct Value {
@@ -110,7 +129,11 @@ struct Problem {
 
 impl Problem {
     fn new(code: &'static Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), hints: Vec::new() }
+        Self {
+            code,
+            message: message.into(),
+            hints: Vec::new(),
+        }
     }
 
     fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -126,12 +149,7 @@ enum Fallback<'e> {
     Message(&'e str),
 }
 
-fn value_of(
-    expression: &str,
-    place: Span,
-    environment: &dyn Environment,
-    cx: &mut Context,
-) -> Result<Value, Problem> {
+fn value_of(expression: &str, place: Span, environment: &dyn Environment, cx: &mut Context) -> Result<Value, Problem> {
     let (name, fallback) = match (expression.split_once(":-"), expression.split_once(":?")) {
         (Some((name, default)), Some((other, _))) if name.len() < other.len() => (name, Fallback::Default(default)),
         (_, Some((name, message))) => (name, Fallback::Message(message)),
@@ -165,7 +183,10 @@ fn value_of(
         (Some(text), _) if !text.is_empty() => text,
         (_, Fallback::Default(default)) => default.to_owned(),
         (_, Fallback::Message(message)) => {
-            return Err(Problem { message: format!("{}: {}", problem.message, quoted(message)), ..problem });
+            return Err(Problem {
+                message: format!("{}: {}", problem.message, quoted(message)),
+                ..problem
+            });
         }
         (_, Fallback::None) => return Err(problem),
     };
@@ -211,12 +232,18 @@ fn from_file(
             }
             let text = file.text.strip_suffix('\n').unwrap_or(&file.text);
             let text = text.strip_suffix('\r').unwrap_or(text);
-            (Some(text.to_owned()), Problem::new(&codes::E0123, format!("{what} {} is empty", quoted(path))))
+            (
+                Some(text.to_owned()),
+                Problem::new(&codes::E0123, format!("{what} {} is empty", quoted(path))),
+            )
         }
         Err(error) => {
             let bare = expression.split(":?").next().unwrap_or(expression);
             let problem = Problem::new(&codes::E0123, format!("cannot read {what} {}: {error}", quoted(path)));
-            (None, problem.hint(format!("create it, or write `${{{bare}:-default}}` for development")))
+            (
+                None,
+                problem.hint(format!("create it, or write `${{{bare}:-default}}` for development")),
+            )
         }
     }
 }
@@ -232,7 +259,11 @@ fn unknown_provider(provider: &str, name: &str, is_secret: bool) -> Problem {
         return Problem::new(&codes::E0122, format!("unknown provider {}", quoted(provider)))
             .hint(format!("write `${{{name}}}`, or `${{secret:env:{name}}}` for a secret"));
     }
-    let known: &[&str] = if is_secret { &["env", "file"] } else { &["file", "secret"] };
+    let known: &[&str] = if is_secret {
+        &["env", "file"]
+    } else {
+        &["file", "secret"]
+    };
     let problem = Problem::new(&codes::E0122, format!("unknown provider {}", quoted(provider)));
     match suggest(provider, known.iter().copied()) {
         Some(meant) => problem.hint(format!("did you mean `{meant}:`?")),

@@ -103,14 +103,25 @@ impl Finding {
     /// Sets the primary place. The label may be empty.
     #[must_use]
     pub fn at(mut self, place: Place, label: impl Into<String>) -> Self {
-        self.places.insert(0, LabelledPlace { place, label: label.into(), primary: true });
+        self.places.insert(
+            0,
+            LabelledPlace {
+                place,
+                label: label.into(),
+                primary: true,
+            },
+        );
         self
     }
 
     /// Adds a place that explains.
     #[must_use]
     pub fn near(mut self, place: Place, label: impl Into<String>) -> Self {
-        self.places.push(LabelledPlace { place, label: label.into(), primary: false });
+        self.places.push(LabelledPlace {
+            place,
+            label: label.into(),
+            primary: false,
+        });
         self
     }
 
@@ -131,13 +142,20 @@ impl Finding {
     /// Sets the edit that would settle it.
     #[must_use]
     pub fn fix(mut self, path: impl Into<String>, op: FixOp, value: impl Into<Value>) -> Self {
-        self.fix = Some(Fix { path: path.into(), op, value: value.into() });
+        self.fix = Some(Fix {
+            path: path.into(),
+            op,
+            value: value.into(),
+        });
         self
     }
 
     /// The place that it is about.
     pub fn primary(&self) -> Option<&Place> {
-        self.places.iter().find(|labelled| labelled.primary).map(|labelled| &labelled.place)
+        self.places
+            .iter()
+            .find(|labelled| labelled.primary)
+            .map(|labelled| &labelled.place)
     }
 
     /// Passes every text that a person or a program will read through `scrub`.

@@ -13,11 +13,12 @@
 //! every part for whoever has more to say ([`Loaded::report_at`]). Every field of the format is defined once, in `fields`,
 //! from which reading, suggestions and [`config_schema`] follow.
 
-pub mod choice;
 mod catalog;
+pub mod choice;
 pub mod codes;
 mod config_schema;
 mod context;
+mod env_file;
 mod environment;
 mod expand;
 mod fields;
@@ -42,14 +43,15 @@ mod units;
 pub use catalog::{Catalog, ConnectorInfo, DestinationInfo, Role, SourceInfo, TransformerInfo};
 pub use codes::CODES;
 pub use config_schema::config_schema;
+pub use env_file::read_env_file;
 pub use environment::{Environment, FileText, ProcessEnvironment};
 pub use finding::{Finding, Fix, FixOp, LabelledPlace, Severity};
 pub use load::{Input, Loaded, Summary, load, read_inputs};
 pub use locate::Part;
 pub use plan::{
-    AdminPlan, Batch, ColumnSelection, Deletes, DestinationPlan, LogFormat, LogLevel, LogPlan, OnSchemaChange, PipelinePlan,
-    Plan, Retry, RuntimePlan, Snapshot, SourcePlan, Spec, SpoolHome, SpoolPlan, StreamLabels, StreamOverride,
-    StreamSelection, TransformerPlan, WhenBehind, Write, WriteMode,
+    AdminPlan, Batch, ColumnSelection, Deletes, DestinationPlan, LogFormat, LogLevel, LogPlan, OnSchemaChange,
+    PipelinePlan, Plan, Retry, RuntimePlan, Snapshot, SourcePlan, Spec, SpoolHome, SpoolPlan, StreamLabels,
+    StreamOverride, StreamSelection, TransformerPlan, WhenBehind, Write, WriteMode,
 };
 pub use read::{LISTEN, PIPELINE_FLOOR_BYTES};
 pub use render::Screen;

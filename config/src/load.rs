@@ -31,7 +31,10 @@ pub struct Input {
 impl Input {
     /// A text with its name.
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
-        Self { name: name.into(), text: text.into() }
+        Self {
+            name: name.into(),
+            text: text.into(),
+        }
     }
 }
 
@@ -51,7 +54,10 @@ pub fn read_inputs(paths: &[PathBuf]) -> Result<Vec<Input>, Vec<Finding>> {
             Ok(files) => {
                 for file in files {
                     match read_text(&file) {
-                        Ok(text) => inputs.push(Input { name: file.display().to_string(), text }),
+                        Ok(text) => inputs.push(Input {
+                            name: file.display().to_string(),
+                            text,
+                        }),
                         Err(error) => findings.push(unreadable(&file, &error)),
                     }
                 }
@@ -69,7 +75,9 @@ fn files_of(path: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(path)? {
         let file = entry?.path();
-        let is_ours = file.extension().is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|e| extension == *e));
+        let is_ours = file
+            .extension()
+            .is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|e| extension == *e));
         if is_ours && file.is_file() {
             files.push(file);
         }
@@ -82,16 +90,20 @@ fn files_of(path: &Path) -> io::Result<Vec<PathBuf>> {
 fn read_text(path: &Path) -> io::Result<String> {
     use std::io::Read;
     let mut text = String::new();
-    std::fs::File::open(path)?.take(tree::SIZE_BYTES_MAX as u64 + 4).read_to_string(&mut text)?;
+    std::fs::File::open(path)?
+        .take(tree::SIZE_BYTES_MAX as u64 + 4)
+        .read_to_string(&mut text)?;
     Ok(text)
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Finding {
-    let finding = Finding::error(&codes::E0120, format!("cannot read configuration `{}`: {error}", path.display()));
+    let finding = Finding::error(
+        &codes::E0120,
+        format!("cannot read configuration `{}`: {error}", path.display()),
+    );
     match error.kind() {
-        io::ErrorKind::NotFound => {
-            finding.hint("name it with `--config`, or write one with `highwater init`; `highwater quickstart` needs none")
-        }
+        io::ErrorKind::NotFound => finding
+            .hint("name it with `--config`, or write one with `highwater init`; `highwater quickstart` needs none"),
         io::ErrorKind::InvalidData => finding.hint("it must be UTF-8 text"),
         _ => finding,
     }
@@ -127,7 +139,10 @@ pub struct Summary {
 /// Reads a configuration. All inputs are one: names are shared, and each may refer to what another defines.
 pub fn load(inputs: &[Input], catalog: &Catalog, environment: &dyn Environment) -> Loaded {
     let mut sources = Sources::default();
-    let files: Vec<u32> = inputs.iter().map(|input| sources.add(input.name.clone(), &input.text)).collect();
+    let files: Vec<u32> = inputs
+        .iter()
+        .map(|input| sources.add(input.name.clone(), &input.text))
+        .collect();
     let mut places = Places::default();
     let mut cx = Context::new(&sources, catalog);
     let mut documents: Vec<Node> = Vec::new();
@@ -145,10 +160,14 @@ pub fn load(inputs: &[Input], catalog: &Catalog, environment: &dyn Environment) 
         }
     }
     for document in &mut documents {
-        expand(document, environment, &mut cx);
+        expand(document, "", environment, &mut cx);
     }
     // With a file missing, what the others lack may well be in it.
-    let plan = if is_whole { read(&documents, &mut places, &mut cx) } else { None };
+    let plan = if is_whole {
+        read(&documents, &mut places, &mut cx)
+    } else {
+        None
+    };
     let (pipeline_count, destination_count) = count(&documents);
     let (findings, secrets, masked) = cx.into_parts();
     let is_valid = findings.iter().all(|finding| finding.severity != Severity::Error);
@@ -177,7 +196,9 @@ fn report_empty(file: u32, cx: &mut Context) {
 fn count(documents: &[Node]) -> (usize, usize) {
     let pipelines = documents.iter().filter_map(|document| document.get("pipelines"));
     let pipelines: Vec<_> = pipelines.flat_map(|entry| entry.value.entries()).collect();
-    let destinations = pipelines.iter().filter_map(|pipeline| pipeline.value.get("destinations"));
+    let destinations = pipelines
+        .iter()
+        .filter_map(|pipeline| pipeline.value.get("destinations"));
     let destinations = destinations.map(|entry| match &entry.value.kind {
         tree::Kind::List(items) => items.len(),
         _ => entry.value.entries().len(),
@@ -204,7 +225,9 @@ impl Loaded {
             }
         });
         let key = |finding: &Finding| {
-            let place = finding.primary().map(|place| (self.sources.index_of(&place.file), place.line, place.column));
+            let place = finding
+                .primary()
+                .map(|place| (self.sources.index_of(&place.file), place.line, place.column));
             (finding.severity, place.is_none(), place)
         };
         let at = self.findings.partition_point(|other| key(other) <= key(&finding));
@@ -225,7 +248,12 @@ impl Loaded {
 
     /// The figures.
     pub fn summary(&self, elapsed: Duration) -> Summary {
-        let count = |severity| self.findings.iter().filter(|finding| finding.severity == severity).count();
+        let count = |severity| {
+            self.findings
+                .iter()
+                .filter(|finding| finding.severity == severity)
+                .count()
+        };
         Summary {
             files: self.sources.file_count(),
             errors: count(Severity::Error),
@@ -237,6 +265,9 @@ impl Loaded {
 
 impl std::fmt::Debug for Loaded {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Loaded").field("plan", &self.plan).field("findings", &self.findings).finish_non_exhaustive()
+        f.debug_struct("Loaded")
+            .field("plan", &self.plan)
+            .field("findings", &self.findings)
+            .finish_non_exhaustive()
     }
 }

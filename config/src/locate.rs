@@ -80,7 +80,11 @@ struct Located {
 
 impl Places {
     pub(crate) fn remember(&mut self, part: Part, item: &Item<'_>) {
-        let located = Located { node: item.node.clone(), owner: item.owner, pointer: item.pointer.clone() };
+        let located = Located {
+            node: item.node.clone(),
+            owner: item.owner,
+            pointer: item.pointer.clone(),
+        };
         self.parts.insert(part, located);
     }
 
@@ -92,13 +96,26 @@ impl Places {
     pub(crate) fn locate(&self, part: &Part, pointer: &str, sources: &Sources) -> Option<(Place, String)> {
         let located = self.parts.get(part)?;
         let target = pointer::follow(&located.node, pointer);
-        let span = if target.pointer.is_empty() { located.owner } else { target.span };
+        let span = if target.pointer.is_empty() {
+            located.owner
+        } else {
+            target.span
+        };
         Some((sources.place(span), format!("{}{}", located.pointer, target.pointer)))
     }
 
     /// Puts a finding at a value of a part, with the part's own place beside it.
-    pub(crate) fn attach(&self, finding: Finding, part: &Part, pointer: &str, label: &str, sources: &Sources) -> Finding {
-        let Some((place, path)) = self.locate(part, pointer, sources) else { return finding };
+    pub(crate) fn attach(
+        &self,
+        finding: Finding,
+        part: &Part,
+        pointer: &str,
+        label: &str,
+        sources: &Sources,
+    ) -> Finding {
+        let Some((place, path)) = self.locate(part, pointer, sources) else {
+            return finding;
+        };
         let owner = self.parts.get(part).map(|located| sources.place(located.owner));
         let finding = finding.path(path);
         match (owner, part.label()) {

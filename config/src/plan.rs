@@ -195,14 +195,22 @@ pub struct Batch {
 impl Default for Batch {
     /// 8 MiB is several times what one write costs in fixed parts; 20 ms is below what anybody sees.
     fn default() -> Self {
-        Self { bytes_max: 8 << 20, rows_max: 65_536, wait_max: Duration::from_millis(20) }
+        Self {
+            bytes_max: 8 << 20,
+            rows_max: 65_536,
+            wait_max: Duration::from_millis(20),
+        }
     }
 }
 
 impl Batch {
     /// For files and object stores, where a small object costs every reader: 128 MiB or a minute.
     pub fn for_files() -> Self {
-        Self { bytes_max: 128 << 20, rows_max: u64::MAX, wait_max: Duration::from_secs(60) }
+        Self {
+            bytes_max: 128 << 20,
+            rows_max: u64::MAX,
+            wait_max: Duration::from_secs(60),
+        }
     }
 }
 
@@ -219,7 +227,11 @@ pub struct Retry {
 
 impl Default for Retry {
     fn default() -> Self {
-        Self { backoff_min: Duration::from_millis(200), backoff_max: Duration::from_secs(60), give_up_after: None }
+        Self {
+            backoff_min: Duration::from_millis(200),
+            backoff_max: Duration::from_secs(60),
+            give_up_after: None,
+        }
     }
 }
 
@@ -308,7 +320,7 @@ choices! {
         Rewind = "rewind",
     }
     later {
-        "detach" => "needs the disk spool, which is not available in this version; `rewind` lets a destination go as well",
+        "detach" => "use `rewind`, which lets a destination go as well; `detach` needs the disk spool, which does not exist yet",
     }
 }
 
@@ -319,8 +331,8 @@ choices! {
         Memory = "memory",
     }
     later {
-        "disk" => "not available in this version; with `home: memory` a destination that is behind holds the others, or is rewound",
-        "kafka" => "not available in this version; use `home: memory`",
+        "disk" => "use `home: memory`; a destination that is behind holds the others there, or is rewound",
+        "kafka" => "use `home: memory`",
     }
 }
 

@@ -20,14 +20,23 @@ impl PipelinePlan {
     /// The same for one destination, whose own transformers come on top.
     pub fn plan_hash_for(&self, destination: &DestinationPlan) -> String {
         let streams = streams(&self.source.streams);
-        hash(&json!([streams, chain(&self.transformers), chain(&destination.transformers)]))
+        hash(&json!([
+            streams,
+            chain(&self.transformers),
+            chain(&destination.transformers)
+        ]))
     }
 
     /// What one stream means to one destination, whatever other streams are listed: so that adding a stream asks for the
     /// read of that stream and of no other.
     pub fn stream_hash_for(&self, destination: &DestinationPlan, stream: &str) -> String {
         let own = stream_rules(&self.source.streams, stream);
-        hash(&json!([stream, own, chain(&self.transformers), chain(&destination.transformers)]))
+        hash(&json!([
+            stream,
+            own,
+            chain(&self.transformers),
+            chain(&destination.transformers)
+        ]))
     }
 }
 
@@ -39,15 +48,22 @@ fn streams(selection: &StreamSelection) -> Value {
         names
     };
     let named = selection.columns.keys().chain(selection.overrides.keys());
-    let rules: serde_json::Map<String, Value> =
-        named.map(|stream| (stream.clone(), stream_rules(selection, stream))).collect();
+    let rules: serde_json::Map<String, Value> = named
+        .map(|stream| (stream.clone(), stream_rules(selection, stream)))
+        .collect();
     json!([set(&selection.include), set(&selection.exclude), rules])
 }
 
 /// What is set for one stream. Whether its existing rows are read does not change what a row means.
 fn stream_rules(selection: &StreamSelection, stream: &str) -> Value {
-    let columns = selection.columns.get(stream).map(|columns| json!([columns.include, columns.exclude]));
-    let overrides = selection.overrides.get(stream).map(|stream| json!([stream.key, stream.columns]));
+    let columns = selection
+        .columns
+        .get(stream)
+        .map(|columns| json!([columns.include, columns.exclude]));
+    let overrides = selection
+        .overrides
+        .get(stream)
+        .map(|stream| json!([stream.key, stream.columns]));
     json!([columns, overrides])
 }
 

@@ -10,7 +10,9 @@ pub(crate) fn child(pointer: &str, key: &str) -> String {
 
 /// The last part, unescaped. Of an index the field that holds the list.
 pub(crate) fn last(pointer: &str) -> String {
-    let mut parts = pointer.rsplit('/').filter(|part| !part.chars().all(|c| c.is_ascii_digit()));
+    let mut parts = pointer
+        .rsplit('/')
+        .filter(|part| !part.chars().all(|c| c.is_ascii_digit()));
     parts.next().unwrap_or("").replace("~1", "/").replace("~0", "~")
 }
 
@@ -25,7 +27,10 @@ pub(crate) struct Target {
 /// Follows a pointer as far as it leads. A default that nobody wrote is found at the nearest map that could hold it.
 pub(crate) fn follow(root: &Node, pointer: &str) -> Target {
     let mut node = root;
-    let mut target = Target { span: root.span, pointer: String::new() };
+    let mut target = Target {
+        span: root.span,
+        pointer: String::new(),
+    };
     for part in pointer.split('/').skip(1) {
         let key = part.replace("~1", "/").replace("~0", "~");
         let (value, owner) = match &node.kind {

@@ -50,16 +50,24 @@ impl<'t> Group<'t> {
             definition.is_used = true;
             return Some((definition.key, definition.item.clone()));
         }
-        let finding = Finding::error(&codes::E0114, format!("unknown {role} {}", quoted(name)))
-            .path(reference.pointer.clone());
+        let finding =
+            Finding::error(&codes::E0114, format!("unknown {role} {}", quoted(name))).path(reference.pointer.clone());
         let place = cx.place(reference.node.span);
         cx.report(match suggest(name, self.by_name.keys().copied()) {
             Some(meant) => {
-                finding.at(place, format!("did you mean `{meant}`?")).fix(reference.pointer.clone(), FixOp::Replace, meant)
+                // One mistake, one finding: what is misspelt here is not unused as well.
+                if let Some(definition) = self.by_name.get_mut(meant) {
+                    definition.is_used = true;
+                }
+                finding.at(place, format!("did you mean `{meant}`?")).fix(
+                    reference.pointer.clone(),
+                    FixOp::Replace,
+                    meant,
+                )
             }
-            None => finding
-                .at(place, format!("not defined under `{role}s:`"))
-                .hint(format!("define it under `{role}s:`, or write it out here with `connector` and `spec`")),
+            None => finding.at(place, format!("not defined under `{role}s:`")).hint(format!(
+                "define it under `{role}s:`, or write it out here with `connector` and `spec`"
+            )),
         });
         None
     }
@@ -71,7 +79,9 @@ pub(crate) fn read(documents: &[Node], places: &mut Places, cx: &mut Context) ->
     let mut runtime: Option<Object<'_>> = None;
     let mut pipelines: Vec<(&Key, Item<'_>)> = Vec::new();
     for document in documents {
-        let Some(object) = open_document(document, cx) else { continue };
+        let Some(object) = open_document(document, cx) else {
+            continue;
+        };
         if let Some(second) = object.get("runtime") {
             match &runtime {
                 Some(first) => cx.report(
@@ -114,17 +124,23 @@ pub(crate) fn read(documents: &[Node], places: &mut Places, cx: &mut Context) ->
     let complete: Vec<PipelinePlan> = read.iter().flatten().cloned().collect();
     let first = pipelines.first().map(|(key, _)| key.span);
     let runtime = memory::fit(runtime, &complete, runtime_item.as_ref(), first, cx);
-    (complete.len() == read.len()).then_some(Plan { runtime, pipelines: complete })
+    (complete.len() == read.len()).then_some(Plan {
+        runtime,
+        pipelines: complete,
+    })
 }
 
 /// A document of our own format in a version that we know.
 fn open_document<'t>(document: &'t Node, cx: &mut Context) -> Option<Object<'t>> {
     let item = Item::new(document, "");
     if let Some(kind) = document.get("kind") {
-        let finding = Finding::error(&codes::E0106, "documents with `kind:` are not available in this version")
-            .at(cx.place(kind.key.span), "CloudQuery's format")
-            .path("/kind")
-            .hint("write the pipeline under `pipelines:`; `highwater init` makes an example");
+        let finding = Finding::error(
+            &codes::E0106,
+            "documents with `kind:` are not available in this version",
+        )
+        .at(cx.place(kind.key.span), "CloudQuery's format")
+        .path("/kind")
+        .hint("write the pipeline under `pipelines:`; `highwater init` makes an example");
         cx.report(finding);
         return None;
     }
@@ -137,7 +153,10 @@ fn open_document<'t>(document: &'t Node, cx: &mut Context) -> Option<Object<'t>>
     let object = item.object(&DOCUMENT, cx)?;
     match object.get("version") {
         None => {
-            let place = document.get("version").or(document.entries().first()).map_or(document.span, |e| e.key.span);
+            let place = document
+                .get("version")
+                .or(document.entries().first())
+                .map_or(document.span, |e| e.key.span);
             let finding = Finding::error(&codes::E0108, "missing field `version`")
                 .at(cx.place(place), "the document begins here")
                 .path("")
@@ -170,7 +189,14 @@ fn define<'t>(group: &mut Group<'t>, key: &'t Key, item: Item<'t>, cx: &mut Cont
             report_second(kind.trim_end_matches('s'), key, first.key, &item, cx);
         }
         None => {
-            group.by_name.insert(&key.text, Definition { key, item, is_used: false });
+            group.by_name.insert(
+                &key.text,
+                Definition {
+                    key,
+                    item,
+                    is_used: false,
+                },
+            );
         }
     }
 }
@@ -186,9 +212,18 @@ fn report_second(what: &str, key: &Key, first: &Key, item: &Item<'_>, cx: &mut C
 
 fn report_no_pipeline(documents: &[Node], cx: &mut Context) {
     // Documents that were refused as a whole have been reported, and may hold pipelines.
-    let ours: Vec<&Node> = documents.iter().filter(|document| document.get("kind").is_none()).collect();
-    let Some(first) = ours.first().filter(|document| !document.entries().is_empty()) else { return };
-    if ours.iter().any(|document| document.get("pipelines").is_some_and(|entry| !entry.value.entries().is_empty())) {
+    let ours: Vec<&Node> = documents
+        .iter()
+        .filter(|document| document.get("kind").is_none())
+        .collect();
+    let Some(first) = ours.first().filter(|document| !document.entries().is_empty()) else {
+        return;
+    };
+    if ours.iter().any(|document| {
+        document
+            .get("pipelines")
+            .is_some_and(|entry| !entry.value.entries().is_empty())
+    }) {
         return;
     }
     let entry = first.get("pipelines").unwrap_or(&first.entries()[0]);
@@ -220,12 +255,20 @@ fn check_name(key: &Key, what: &str, item: &Item<'_>, cx: &mut Context) {
     const LENGTH_MAX: usize = 63;
     let is_name = key.text.starts_with(|c: char| c.is_ascii_alphanumeric())
         && key.text.len() <= LENGTH_MAX
-        && key.text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+        && key
+            .text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
     if !is_name {
-        let finding = Finding::error(&codes::E0126, format!("{} cannot be the name of a {what}", quoted(&key.text)))
-            .at(cx.place(key.span), "")
-            .path(item.pointer.clone())
-            .hint(format!("use letters, digits, `_` and `-`, at most {LENGTH_MAX}, a letter or digit first"));
+        let finding = Finding::error(
+            &codes::E0126,
+            format!("{} cannot be the name of a {what}", quoted(&key.text)),
+        )
+        .at(cx.place(key.span), "")
+        .path(item.pointer.clone())
+        .hint(format!(
+            "use letters, digits, `_` and `-`, at most {LENGTH_MAX}, a letter or digit first"
+        ));
         cx.report(finding);
     }
 }

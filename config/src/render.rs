@@ -23,7 +23,10 @@ pub struct Screen {
 
 impl Default for Screen {
     fn default() -> Self {
-        Self { is_coloured: false, width: 140 }
+        Self {
+            is_coloured: false,
+            width: 140,
+        }
     }
 }
 
@@ -31,7 +34,10 @@ impl Loaded {
     /// All findings with their snippets, a blank line between them; empty if there are none.
     pub fn render_findings(&self, screen: &Screen) -> String {
         let shown = self.findings.iter().take(SHOWN_MAX);
-        let mut text = shown.map(|finding| self.render_finding(finding, screen)).collect::<Vec<_>>().join("\n");
+        let mut text = shown
+            .map(|finding| self.render_finding(finding, screen))
+            .collect::<Vec<_>>()
+            .join("\n");
         if self.findings.len() > SHOWN_MAX {
             text.push_str(&format!("\n... and {} more\n", self.findings.len() - SHOWN_MAX));
         }
@@ -54,7 +60,11 @@ impl Loaded {
             let hint = annotate_snippets::normalize_untrusted_str(hint);
             group = group.element(Level::HELP.with_name("hint").message(hint));
         }
-        let renderer = if screen.is_coloured { Renderer::styled() } else { Renderer::plain() };
+        let renderer = if screen.is_coloured {
+            Renderer::styled()
+        } else {
+            Renderer::plain()
+        };
         let mut text = renderer.term_width(screen.width).render(&[group]);
         text.push('\n');
         text
@@ -81,9 +91,20 @@ impl Loaded {
             render_elapsed(elapsed),
             verdict.join(", ")
         );
-        if let Some(worst) = self.findings.first().filter(|finding| finding.severity != Severity::Note) {
-            let what = if worst.severity == Severity::Error { "an error" } else { "a warning" };
-            text.push_str(&format!("For more about {what}, run `highwater explain {}`\n", worst.code));
+        if let Some(worst) = self
+            .findings
+            .first()
+            .filter(|finding| finding.severity != Severity::Note)
+        {
+            let what = if worst.severity == Severity::Error {
+                "an error"
+            } else {
+                "a warning"
+            };
+            text.push_str(&format!(
+                "For more about {what}, run `highwater explain {}`\n",
+                worst.code
+            ));
         }
         text
     }
@@ -92,10 +113,17 @@ impl Loaded {
     fn excerpts<'f>(&'f self, finding: &'f Finding) -> Vec<Excerpt<'f>> {
         let mut excerpts: Vec<Excerpt<'f>> = Vec::new();
         for labelled in &finding.places {
-            let Some(file) = self.sources.by_name(&labelled.place.file) else { continue };
+            let Some(file) = self.sources.by_name(&labelled.place.file) else {
+                continue;
+            };
             match excerpts.iter_mut().find(|excerpt| excerpt.file.name == file.name) {
                 Some(excerpt) => excerpt.places.push(labelled),
-                None => excerpts.push(Excerpt { file, places: vec![labelled], text: String::new(), first_line: 1 }),
+                None => excerpts.push(Excerpt {
+                    file,
+                    places: vec![labelled],
+                    text: String::new(),
+                    first_line: 1,
+                }),
             }
         }
         for excerpt in &mut excerpts {
@@ -113,7 +141,10 @@ impl Loaded {
         let (_, end) = file.line_range(last);
         let text = &file.text[start..end];
         let mut hidden: Vec<(usize, usize)> = self.secrets.find_in(text);
-        let spans = self.masked.iter().filter(|span| self.sources.file(span.file).name == file.name);
+        let spans = self
+            .masked
+            .iter()
+            .filter(|span| self.sources.file(span.file).name == file.name);
         hidden.extend(spans.filter_map(|span| {
             let (from, to) = ((span.start as usize).max(start), (span.end as usize).min(end));
             (from < to).then(|| (from - start, to - start))
@@ -122,7 +153,9 @@ impl Loaded {
             return text.to_owned();
         }
         let is_hidden = |at: usize| hidden.iter().any(|(from, to)| (*from..*to).contains(&at));
-        text.char_indices().map(|(at, c)| if is_hidden(at) && !c.is_whitespace() { '*' } else { c }).collect()
+        text.char_indices()
+            .map(|(at, c)| if is_hidden(at) && !c.is_whitespace() { '*' } else { c })
+            .collect()
     }
 }
 
@@ -137,17 +170,33 @@ struct Excerpt<'f> {
 impl Excerpt<'_> {
     fn snippet(&self) -> Snippet<'_, annotate_snippets::Annotation<'_>> {
         let annotations = self.places.iter().map(|labelled| {
-            let kind = if labelled.primary { AnnotationKind::Primary } else { AnnotationKind::Context };
+            let kind = if labelled.primary {
+                AnnotationKind::Primary
+            } else {
+                AnnotationKind::Context
+            };
             let annotation = kind.span(self.range(labelled));
-            if labelled.label.is_empty() { annotation } else { annotation.label(labelled.label.as_str()) }
+            if labelled.label.is_empty() {
+                annotation
+            } else {
+                annotation.label(labelled.label.as_str())
+            }
         });
-        Snippet::source(&self.text).line_start(self.first_line).path(self.file.name.as_str()).annotations(annotations)
+        Snippet::source(&self.text)
+            .line_start(self.first_line)
+            .path(self.file.name.as_str())
+            .annotations(annotations)
     }
 
     /// The bytes of a place in the excerpt.
     fn range(&self, labelled: &LabelledPlace) -> Range<usize> {
         let place = &labelled.place;
-        let line_start = self.text.split_inclusive('\n').take(place.line - self.first_line).map(str::len).sum::<usize>();
+        let line_start = self
+            .text
+            .split_inclusive('\n')
+            .take(place.line - self.first_line)
+            .map(str::len)
+            .sum::<usize>();
         let line = &self.text[line_start..];
         let byte = |column: usize| line.char_indices().nth(column - 1).map_or(line.len(), |(at, _)| at);
         let start = byte(place.column);

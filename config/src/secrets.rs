@@ -27,7 +27,10 @@ impl Secrets {
         self.remember(value);
         // A file's value may be several lines, and a log line carries one of them.
         if value.contains('\n') {
-            value.lines().filter(|line| line.trim().len() >= 8).for_each(|line| self.remember(line.trim()));
+            value
+                .lines()
+                .filter(|line| line.trim().len() >= 8)
+                .for_each(|line| self.remember(line.trim()));
         }
     }
 
@@ -135,6 +138,9 @@ mod tests {
         let mut secrets = Secrets::default();
         secrets.register("postgres://u:s3cret@h/d");
         secrets.register("-----BEGIN-----\nMIIEvQIBADANBg\n-----END-----");
-        assert_eq!(secrets.scrub("login with s3cret failed, MIIEvQIBADANBg"), "login with *** failed, ***");
+        assert_eq!(
+            secrets.scrub("login with s3cret failed, MIIEvQIBADANBg"),
+            "login with *** failed, ***"
+        );
     }
 }

@@ -17,7 +17,10 @@ impl Span {
 
     /// From the start of `self` to the end of `last`.
     pub(crate) fn to(self, last: Span) -> Span {
-        Span { end: last.end.max(self.start), ..self }
+        Span {
+            end: last.end.max(self.start),
+            ..self
+        }
     }
 }
 
@@ -47,8 +50,14 @@ pub(crate) struct Source {
 
 impl Source {
     fn new(name: String, text: String) -> Self {
-        let line_starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        Self { name, text, line_starts }
+        let line_starts = std::iter::once(0)
+            .chain(text.match_indices('\n').map(|(at, _)| at + 1))
+            .collect();
+        Self {
+            name,
+            text,
+            line_starts,
+        }
     }
 
     /// The number of lines; a final line break begins no line of its own unless the text is empty.
@@ -60,7 +69,11 @@ impl Source {
     pub(crate) fn line_range(&self, line: usize) -> (usize, usize) {
         let start = self.line_starts.get(line - 1).copied().unwrap_or(self.text.len());
         let end = self.line_starts.get(line).map_or(self.text.len(), |next| next - 1);
-        let end = if end > start && self.text.as_bytes()[end - 1] == b'\r' { end - 1 } else { end };
+        let end = if end > start && self.text.as_bytes()[end - 1] == b'\r' {
+            end - 1
+        } else {
+            end
+        };
         (start, end)
     }
 
@@ -93,7 +106,10 @@ impl Sources {
 
     /// The number of a text in the order in which they were given.
     pub(crate) fn index_of(&self, name: &str) -> usize {
-        self.files.iter().position(|file| file.name == name).unwrap_or(self.files.len())
+        self.files
+            .iter()
+            .position(|file| file.name == name)
+            .unwrap_or(self.files.len())
     }
 
     /// How many texts there are.
@@ -103,7 +119,10 @@ impl Sources {
 
     /// The text of a span.
     pub(crate) fn slice(&self, span: Span) -> &str {
-        self.file(span.file).text.get(span.start as usize..span.end as usize).unwrap_or("")
+        self.file(span.file)
+            .text
+            .get(span.start as usize..span.end as usize)
+            .unwrap_or("")
     }
 
     /// The place of a span.
@@ -116,7 +135,12 @@ impl Sources {
         let end = (span.end as usize).clamp(start, line_end);
         let width = |from: usize, to: usize| file.text.get(from..to).map_or(0, |text| text.chars().count());
         let column = width(line_start, start) + 1;
-        Place { file: file.name.clone(), line, column, end_column: column + width(start, end) }
+        Place {
+            file: file.name.clone(),
+            line,
+            column,
+            end_column: column + width(start, end),
+        }
     }
 }
 

@@ -33,11 +33,17 @@ pub(crate) struct Owner<'a> {
     pub(crate) connector: &'a str,
     /// The component's name; where a secret for it would be kept.
     pub(crate) component: &'a str,
+    /// Fields of the spec that stand beside it, and have been reported there.
+    pub(crate) misplaced: Vec<&'a str>,
 }
 
 /// Checks a spec. Findings go to the context; the value means nothing if there are errors.
 pub(crate) fn check_spec(item: &Item<'_>, schema: &Value, owner: &Owner<'_>, cx: &mut Context) -> Spec {
-    let mut checker = Checker { root: schema, owner, secrets: Vec::new() };
+    let mut checker = Checker {
+        root: schema,
+        owner,
+        secrets: Vec::new(),
+    };
     let value = checker.value(item, schema, "", cx);
     Spec::new(value, checker.secrets)
 }
@@ -59,12 +65,19 @@ struct Resolved<'a> {
 
 impl<'a> Checker<'a> {
     fn resolve(&self, schema: &'a Value) -> Resolved<'a> {
-        let mut resolved = Resolved { schema, is_secret: false, unit: None };
+        let mut resolved = Resolved {
+            schema,
+            is_secret: false,
+            unit: None,
+        };
         for _ in 0..REFERENCES_MAX {
             let schema = resolved.schema;
             resolved.is_secret |= schema["writeOnly"] == Value::Bool(true);
             resolved.unit = resolved.unit.or(schema["x-unit"].as_str());
-            let reference = schema["$ref"].as_str().and_then(|r| r.strip_prefix('#')).and_then(|r| self.root.pointer(r));
+            let reference = schema["$ref"]
+                .as_str()
+                .and_then(|r| r.strip_prefix('#'))
+                .and_then(|r| self.root.pointer(r));
             resolved.schema = match (reference, schema["allOf"].as_array().map(Vec::as_slice)) {
                 (Some(target), _) => target,
                 (None, Some([only])) if schema.get("properties").is_none() => only,
@@ -103,8 +116,18 @@ impl<'a> Checker<'a> {
             None | Some(Value::Bool(true)) => Some(&ANY),
             Some(schema) => Some(schema),
         };
-        let required: Vec<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let required: Vec<&str> = schema["required"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
         let mut object = Map::new();
+        let mut excused: Vec<&str> = if at.is_empty() {
+            self.owner.misplaced.clone()
+        } else {
+            Vec::new()
+        };
         for entry in item.node.entries() {
             let name = entry.key.text.as_str();
             let field = Item {
@@ -113,8 +136,14 @@ impl<'a> Checker<'a> {
                 pointer: pointer::child(&item.pointer, name),
             };
             let Some(schema) = property(name).or(additional) else {
-                let known = properties.into_iter().flat_map(|properties| properties.keys()).map(String::as_str);
-                let finding = self.unknown_field(&field, name, known.collect(), cx);
+                let known = properties
+                    .into_iter()
+                    .flat_map(|properties| properties.keys())
+                    .map(String::as_str);
+                let known: Vec<&str> = known.collect();
+                // One mistake, one finding: what is misspelt is not missing as well.
+                excused.extend(suggest(name, known.iter().copied()));
+                let finding = self.unknown_field(&field, name, known, cx);
                 cx.report(finding);
                 continue;
             };
@@ -130,10 +159,10 @@ impl<'a> Checker<'a> {
         }
         for name in required {
             let entry = item.node.get(name);
-            if entry.is_some_and(|entry| !entry.value.is_null()) || object.contains_key(name) {
+            if entry.is_some_and(|entry| !entry.value.is_null()) || object.contains_key(name) || excused.contains(&name)
+            {
                 continue;
             }
-            // A discriminator whose only value is known adds nothing.
             let place = entry.map_or(item.owner, |entry| entry.key.span);
             let whose = if at.is_empty() {
                 format!("connector {} needs `{name}` in `spec`", quoted(self.owner.connector))
@@ -152,14 +181,18 @@ impl<'a> Checker<'a> {
     }
 
     fn unknown_field(&self, field: &Item<'_>, name: &str, known: Vec<&str>, cx: &Context) -> Finding {
-        let finding = Finding::error(&codes::E0104, format!("unknown field {}", quoted(name))).path(field.pointer.clone());
+        let finding =
+            Finding::error(&codes::E0104, format!("unknown field {}", quoted(name))).path(field.pointer.clone());
         if let Some(meant) = suggest(name, known.iter().copied()) {
             return finding
                 .at(cx.place(field.owner), format!("did you mean `{meant}`?"))
                 .fix(field.pointer.clone(), crate::finding::FixOp::Rename, meant);
         }
         let connector = quoted(self.owner.connector);
-        let finding = finding.at(cx.place(field.owner), format!("connector {connector} has no such field here"));
+        let finding = finding.at(
+            cx.place(field.owner),
+            format!("connector {connector} has no such field here"),
+        );
         match known.is_empty() {
             true => finding,
             false => finding.hint(format!("the fields here are {}", all_of(&known))),
@@ -202,10 +235,16 @@ impl<'a> Checker<'a> {
             };
         }
         if let Some(words) = words(schema) {
-            return match words.iter().find(|word| word.to_string().trim_matches('"') == scalar.text) {
+            return match words
+                .iter()
+                .find(|word| word.to_string().trim_matches('"') == scalar.text)
+            {
                 Some(word) => (*word).clone(),
                 None => {
-                    let names: Vec<String> = words.iter().map(|word| word.to_string().trim_matches('"').to_owned()).collect();
+                    let names: Vec<String> = words
+                        .iter()
+                        .map(|word| word.to_string().trim_matches('"').to_owned())
+                        .collect();
                     let names: Vec<&str> = names.iter().map(String::as_str).collect();
                     item.not_one_of(&scalar.text, &names, cx);
                     Value::Null
@@ -230,13 +269,24 @@ impl<'a> Checker<'a> {
         if is_untyped(schema) {
             // Nobody says what it is: what prints as it was written loses nothing as a number; `1.10` would.
             let value: Value = serde_json::from_str(text).ok()?;
-            return (value.is_number() || value.is_boolean()).then_some(value).filter(|value| value.to_string() == text);
+            let printed = value.to_string();
+            return (printed == text && (value.is_number() || value.is_boolean())).then_some(value);
         }
         if wants(schema, "boolean") && matches!(text, "true" | "false") {
             return Some(Value::Bool(text == "true"));
         }
-        let integer = || text.parse::<i64>().map(Value::from).or_else(|_| text.parse::<u64>().map(Value::from)).ok();
-        let float = || text.parse::<f64>().ok().filter(|number| number.is_finite()).map(Value::from);
+        let integer = || {
+            text.parse::<i64>()
+                .map(Value::from)
+                .or_else(|_| text.parse::<u64>().map(Value::from))
+                .ok()
+        };
+        let float = || {
+            text.parse::<f64>()
+                .ok()
+                .filter(|number| number.is_finite())
+                .map(Value::from)
+        };
         let value = match () {
             () if wants(schema, "integer") && !text.starts_with('+') => integer()?,
             () if wants(schema, "number") => integer().or_else(float)?,
@@ -271,11 +321,23 @@ impl<'a> Checker<'a> {
         match resolved.unit {
             Some("duration") if parse_duration(&scalar.text).is_none() => {
                 let nearest = nearest_duration(&scalar.text);
-                item.invalid("duration", &scalar.text, "a number and a unit, such as `10s`", nearest, cx);
+                item.invalid(
+                    "duration",
+                    &scalar.text,
+                    "a number and a unit, such as `10s`",
+                    nearest,
+                    cx,
+                );
             }
             Some("size") if parse_size(&scalar.text).is_none() => {
                 let nearest = nearest_size(&scalar.text);
-                item.invalid("size", &scalar.text, "a number and a unit, such as `64MiB`", nearest, cx);
+                item.invalid(
+                    "size",
+                    &scalar.text,
+                    "a number and a unit, such as `64MiB`",
+                    nearest,
+                    cx,
+                );
             }
             _ => {}
         }
@@ -302,11 +364,17 @@ impl<'a> Checker<'a> {
             Kind::List(_) => "array",
             Kind::Map(_) => "object",
         };
-        let fitting: Vec<Resolved<'a>> =
-            resolved.iter().filter(|variant| accepts(variant.schema, kind)).copied().collect();
+        let fitting: Vec<Resolved<'a>> = resolved
+            .iter()
+            .filter(|variant| accepts(variant.schema, kind))
+            .copied()
+            .collect();
         match fitting.as_slice() {
             [] => {
-                let names: Vec<&str> = resolved.iter().map(|variant| expected(variant.schema, variant.unit)).collect();
+                let names: Vec<&str> = resolved
+                    .iter()
+                    .map(|variant| expected(variant.schema, variant.unit))
+                    .collect();
                 let mut names: Vec<&str> = names.into_iter().filter(|name| *name != "nothing").collect();
                 names.dedup();
                 report_type(item, &names.join(" or "), cx);
@@ -315,7 +383,10 @@ impl<'a> Checker<'a> {
             [only] => self.chosen(item, *only, outer, at, cx),
             several => match (kind, &item.node.kind) {
                 ("scalar", Kind::Scalar(scalar)) if several.iter().all(|variant| words(variant.schema).is_some()) => {
-                    let all: Vec<&Value> = several.iter().flat_map(|v| words(v.schema).unwrap_or_default()).collect();
+                    let all: Vec<&Value> = several
+                        .iter()
+                        .flat_map(|v| words(v.schema).unwrap_or_default())
+                        .collect();
                     let names: Vec<&str> = all.iter().filter_map(|word| word.as_str()).collect();
                     if names.contains(&scalar.text.as_str()) {
                         return Value::from(scalar.text.as_str());
@@ -333,7 +404,14 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn chosen(&mut self, item: &Item<'_>, variant: Resolved<'a>, outer: Resolved<'a>, at: &str, cx: &mut Context) -> Value {
+    fn chosen(
+        &mut self,
+        item: &Item<'_>,
+        variant: Resolved<'a>,
+        outer: Resolved<'a>,
+        at: &str,
+        cx: &mut Context,
+    ) -> Value {
         let variant = Resolved {
             schema: variant.schema,
             is_secret: variant.is_secret || outer.is_secret,
@@ -367,7 +445,9 @@ impl<'a> Checker<'a> {
                 best = Some((value, findings, secrets));
             }
         }
-        let Some((value, findings, secrets)) = best else { return Value::Null };
+        let Some((value, findings, secrets)) = best else {
+            return Value::Null;
+        };
         self.secrets.extend(secrets);
         findings.into_iter().for_each(|finding| cx.report(finding));
         value
@@ -389,13 +469,21 @@ impl<'a> Checker<'a> {
         {
             let words: Vec<&str> = tags.iter().map(|(_, word)| *word).collect();
             let Some(entry) = item.node.get(name) else {
-                let finding = Finding::error(&codes::E0107, format!("missing field `{name}`"))
-                    .at(cx.place(item.owner), format!("expected `{name}` with {}", one_of(&words)));
+                let finding = Finding::error(&codes::E0107, format!("missing field `{name}`")).at(
+                    cx.place(item.owner),
+                    format!("expected `{name}` with {}", one_of(&words)),
+                );
                 cx.report(finding.path(item.pointer.clone()));
                 return Tagged::Reported;
             };
-            let tag = Item { node: &entry.value, owner: entry.key.span, pointer: pointer::child(&item.pointer, name) };
-            let Some(text) = tag.text(cx) else { return Tagged::Reported };
+            let tag = Item {
+                node: &entry.value,
+                owner: entry.key.span,
+                pointer: pointer::child(&item.pointer, name),
+            };
+            let Some(text) = tag.text(cx) else {
+                return Tagged::Reported;
+            };
             return match words.iter().position(|word| *word == text) {
                 Some(index) => Tagged::Variant(variants[index]),
                 None => {
@@ -417,7 +505,11 @@ impl<'a> Checker<'a> {
         }
         match item.node.entries() {
             [entry] => {
-                let unknown = Item { node: &entry.value, owner: entry.key.span, pointer: item.pointer.clone() };
+                let unknown = Item {
+                    node: &entry.value,
+                    owner: entry.key.span,
+                    pointer: item.pointer.clone(),
+                };
                 let finding = self.unknown_field(&unknown, &entry.key.text, fields, cx);
                 cx.report(finding);
             }
@@ -429,7 +521,9 @@ impl<'a> Checker<'a> {
     fn allows_null(&self, schema: &'a Value) -> bool {
         let schema = self.resolve(schema).schema;
         wants(schema, "null")
-            || schema["enum"].as_array().is_some_and(|words| words.contains(&Value::Null))
+            || schema["enum"]
+                .as_array()
+                .is_some_and(|words| words.contains(&Value::Null))
             || alternatives(schema).is_some_and(|variants| variants.iter().any(|variant| self.allows_null(variant)))
     }
 }
@@ -443,7 +537,13 @@ enum Tagged<'a> {
 /// Looks after a text that may be a secret; whether it is one.
 ///
 /// A literal in a field marked secret, or a password inside a URL in any field, is a warning and is masked in snippets.
-pub(crate) fn check_secret(item: &Item<'_>, scalar: &Scalar, is_marked: bool, component: &str, cx: &mut Context) -> bool {
+pub(crate) fn check_secret(
+    item: &Item<'_>,
+    scalar: &Scalar,
+    is_marked: bool,
+    component: &str,
+    cx: &mut Context,
+) -> bool {
     let password = url_password(&scalar.text);
     if scalar.origin == Origin::Secret {
         return true;
@@ -458,7 +558,11 @@ pub(crate) fn check_secret(item: &Item<'_>, scalar: &Scalar, is_marked: bool, co
     }
     let span = within(item.node, &scalar.text, start, end, cx);
     cx.masked.push(span);
-    let what = if password.is_some() { "password".to_owned() } else { quoted(&pointer::last(&item.pointer)) };
+    let what = if password.is_some() {
+        "password".to_owned()
+    } else {
+        quoted(&pointer::last(&item.pointer))
+    };
     let finding = Finding::warning(&codes::W0110, format!("{what} in plain text"))
         .at(cx.place(span), "put it in a secret")
         .path(item.pointer.clone())
@@ -472,12 +576,19 @@ fn within(node: &Node, text: &str, start: usize, end: usize, cx: &Context) -> Sp
     let raw = cx.sources.slice(node.span);
     let Some(offset) = raw.find(text) else { return node.span };
     let base = node.span.start + offset as u32;
-    Span { start: base + start as u32, end: base + end as u32, ..node.span }
+    Span {
+        start: base + start as u32,
+        end: base + end as u32,
+        ..node.span
+    }
 }
 
 /// `anyOf` or `oneOf`.
 fn alternatives(schema: &Value) -> Option<&[Value]> {
-    ["oneOf", "anyOf"].iter().find_map(|key| schema[*key].as_array()).map(Vec::as_slice)
+    ["oneOf", "anyOf"]
+        .iter()
+        .find_map(|key| schema[*key].as_array())
+        .map(Vec::as_slice)
 }
 
 /// The values of `enum` or `const`.
@@ -510,11 +621,16 @@ fn allows(schema: &Value, name: &str) -> bool {
 fn accepts(schema: &Value, kind: &str) -> bool {
     if let Some(variants) = alternatives(schema) {
         // References inside are not followed: what cannot be told is tried.
-        return variants.iter().any(|variant| variant.get("$ref").is_some() || accepts(variant, kind));
+        return variants
+            .iter()
+            .any(|variant| variant.get("$ref").is_some() || accepts(variant, kind));
     }
     match kind {
         "scalar" => {
-            words(schema).is_some() || ["string", "integer", "number", "boolean"].iter().any(|name| allows(schema, name))
+            words(schema).is_some()
+                || ["string", "integer", "number", "boolean"]
+                    .iter()
+                    .any(|name| allows(schema, name))
         }
         kind => allows(schema, kind),
     }
@@ -539,7 +655,10 @@ fn expected(schema: &Value, unit: Option<&str>) -> &'static str {
     if words(schema).is_some() {
         return "text";
     }
-    names.iter().find(|(name, _)| wants(schema, name)).map_or("something else", |(_, words)| words)
+    names
+        .iter()
+        .find(|(name, _)| wants(schema, name))
+        .map_or("something else", |(_, words)| words)
 }
 
 fn mismatch(item: &Item<'_>, schema: &Value, unit: Option<&str>, cx: &mut Context) -> Value {
@@ -549,10 +668,22 @@ fn mismatch(item: &Item<'_>, schema: &Value, unit: Option<&str>, cx: &mut Contex
 
 fn report_type(item: &Item<'_>, expected: &str, cx: &mut Context) {
     let name = quoted(&pointer::last(&item.pointer));
-    let message = format!("wrong type for {name}: expected {expected}, found {}", item.node.describe());
+    let message = format!(
+        "wrong type for {name}: expected {expected}, found {}",
+        item.node.describe()
+    );
     let mut finding = Finding::error(&codes::E0105, message)
         .at(cx.place(item.node.span), format!("expected {expected}"))
         .path(item.pointer.clone());
+    if let [entry] = item.node.entries()
+        && entry.value.is_null()
+        && expected == "text"
+    {
+        finding = finding.hint(format!(
+            "put a template in quotes: {}",
+            quoted(&format!("\"{{{}}}\"", entry.key.text))
+        ));
+    }
     if let Kind::Scalar(scalar) = &item.node.kind {
         let is_yes_or_no = ["yes", "no", "on", "off", "y", "n"].contains(&scalar.text.to_lowercase().as_str());
         if expected.contains("`true`") && is_yes_or_no {

@@ -48,7 +48,11 @@ pub(crate) fn quoted(text: &str) -> String {
 /// Control characters and the marks that turn the reading direction would let a file draw on the terminal.
 fn printable(c: char) -> Vec<char> {
     let is_mark = matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
-    if c.is_control() || is_mark { c.escape_default().collect() } else { vec![c] }
+    if c.is_control() || is_mark {
+        c.escape_default().collect()
+    } else {
+        vec![c]
+    }
 }
 
 #[cfg(test)]

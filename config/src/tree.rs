@@ -88,7 +88,13 @@ impl Node {
 
     /// Whether a finding about this value has been reported already.
     pub(crate) fn is_failed(&self) -> bool {
-        matches!(&self.kind, Kind::Scalar(Scalar { origin: Origin::Failed, .. }))
+        matches!(
+            &self.kind,
+            Kind::Scalar(Scalar {
+                origin: Origin::Failed,
+                ..
+            })
+        )
     }
 
     /// What it is, for "found ...".
@@ -149,7 +155,10 @@ pub(crate) fn parse(file: u32, cx: &mut Context) -> Option<Vec<Node>> {
     let text = sources.file(file).text.as_str();
     let mut builder = Builder::new(file, text);
     if text.len() > SIZE_BYTES_MAX {
-        let message = format!("file of {} bytes is too large: at most {SIZE_BYTES_MAX} are read", text.len());
+        let message = format!(
+            "file of {} bytes is too large: at most {SIZE_BYTES_MAX} are read",
+            text.len()
+        );
         let finding = Finding::error(&codes::E0102, message).hint("split it, and name each part with `--config`");
         cx.report(finding.at(sources.place(builder.span(0, 1)), ""));
         return None;
@@ -161,7 +170,7 @@ pub(crate) fn parse(file: u32, cx: &mut Context) -> Option<Vec<Node>> {
             Some(Ok((event, at))) => {
                 let span = builder.span(at.start.index(), at.end.index());
                 if let Err(stop) = builder.event(event, span, cx) {
-                    cx.report(stop);
+                    cx.report(*stop);
                     return None;
                 }
             }
@@ -185,12 +194,20 @@ struct Open {
 enum Opened {
     List(Vec<Node>),
     /// `seen` finds duplicates without searching: a hostile map has a hundred thousand keys.
-    Map { entries: Vec<Entry>, key: Option<Key>, seen: HashMap<String, Span> },
+    Map {
+        entries: Vec<Entry>,
+        key: Option<Key>,
+        seen: HashMap<String, Span>,
+    },
 }
 
 impl Opened {
     fn new_map() -> Self {
-        Self::Map { entries: Vec::new(), key: None, seen: HashMap::new() }
+        Self::Map {
+            entries: Vec::new(),
+            key: None,
+            seen: HashMap::new(),
+        }
     }
 }
 
@@ -226,26 +243,55 @@ impl Builder {
             Some(offsets) => offsets.get(index).copied().unwrap_or(self.length as u32),
             None => index.min(self.length) as u32,
         };
-        Span { file: self.file, start: byte(start), end: byte(end) }
+        Span {
+            file: self.file,
+            start: byte(start),
+            end: byte(end),
+        }
     }
 
     /// `Err` ends the reading of this file.
-    fn event(&mut self, event: Event<'_>, span: Span, cx: &mut Context) -> Result<(), Finding> {
+    fn event(&mut self, event: Event<'_>, span: Span, cx: &mut Context) -> Result<(), Box<Finding>> {
         match event {
             Event::DocumentStart(_) => self.anchors.clear(),
             Event::Scalar(text, style, anchor, tag) => {
                 let is_plain = style == ScalarStyle::Plain && !self.is_text_tag(tag.as_deref(), span, cx);
-                let scalar = Scalar { text: text.into_owned(), is_plain, origin: Origin::Literal };
+                let scalar = Scalar {
+                    text: text.into_owned(),
+                    is_plain,
+                    origin: Origin::Literal,
+                };
                 self.count(1, span, cx)?;
-                self.place(Node { span, kind: Kind::Scalar(scalar) }, anchor, cx);
+                self.place(
+                    Node {
+                        span,
+                        kind: Kind::Scalar(scalar),
+                    },
+                    anchor,
+                    cx,
+                );
             }
             Event::SequenceStart(anchor, tag) => {
                 self.is_text_tag(tag.as_deref(), span, cx);
-                self.open(Open { span, anchor, kind: Opened::List(Vec::new()) }, cx)?;
+                self.open(
+                    Open {
+                        span,
+                        anchor,
+                        kind: Opened::List(Vec::new()),
+                    },
+                    cx,
+                )?;
             }
             Event::MappingStart(anchor, tag) => {
                 self.is_text_tag(tag.as_deref(), span, cx);
-                self.open(Open { span, anchor, kind: Opened::new_map() }, cx)?;
+                self.open(
+                    Open {
+                        span,
+                        anchor,
+                        kind: Opened::new_map(),
+                    },
+                    cx,
+                )?;
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(span, cx),
             Event::Alias(anchor) => self.alias(anchor, span, cx)?,
@@ -262,51 +308,56 @@ impl Builder {
         }
         // The core tags say what a reader finds out anyway.
         if !tag.is_yaml_core_schema() && tag.suffix != "!" && !tag.suffix.is_empty() {
-            let finding = Finding::error(&codes::E0109, format!("tag {} is not supported", quoted(&tag.to_string())));
-            cx.report(finding.at(cx.sources.place(span), "").hint("remove it, or put the text in quotes"));
+            let finding = Finding::error(
+                &codes::E0109,
+                format!("tag {} is not supported", quoted(&tag.to_string())),
+            );
+            cx.report(
+                finding
+                    .at(cx.place(span), "")
+                    .hint("remove it, or put the text in quotes"),
+            );
         }
         false
     }
 
-    fn count(&mut self, nodes: usize, span: Span, cx: &Context) -> Result<(), Finding> {
+    fn count(&mut self, nodes: usize, span: Span, cx: &Context) -> Result<(), Box<Finding>> {
         self.node_count += nodes;
         if self.node_count <= NODES_MAX {
             return Ok(());
         }
         let message = format!("configuration expands too far: more than {NODES_MAX} values");
-        Err(Finding::error(&codes::E0102, message).at(cx.sources.place(span), "the limit is passed here"))
+        let finding = Finding::error(&codes::E0102, message);
+        Err(Box::new(finding.at(cx.place(span), "the limit is passed here")))
     }
 
-    fn too_deep(span: Span, cx: &Context) -> Finding {
-        let message = format!("configuration is nested too deeply: more than {DEPTH_MAX} lists and maps inside each other");
-        Finding::error(&codes::E0102, message).at(cx.sources.place(span), "the limit is passed here")
-    }
-
-    fn open(&mut self, open: Open, cx: &Context) -> Result<(), Finding> {
+    fn open(&mut self, open: Open, cx: &Context) -> Result<(), Box<Finding>> {
         self.count(1, open.span, cx)?;
         if self.stack.len() >= DEPTH_MAX {
-            return Err(Self::too_deep(open.span, cx));
+            return Err(Box::new(syntax::too_deep(cx.place(open.span))));
         }
         self.stack.push(open);
         Ok(())
     }
 
-    fn alias(&mut self, anchor: usize, span: Span, cx: &mut Context) -> Result<(), Finding> {
+    fn alias(&mut self, anchor: usize, span: Span, cx: &mut Context) -> Result<(), Box<Finding>> {
         self.alias_count += 1;
         if self.alias_count > ALIASES_MAX {
             let message = format!("configuration expands too far: more than {ALIASES_MAX} aliases");
-            let finding = Finding::error(&codes::E0102, message).at(cx.sources.place(span), "the limit is passed here");
-            return Err(finding.hint("write the values out"));
+            let finding = Finding::error(&codes::E0102, message).at(cx.place(span), "the limit is passed here");
+            return Err(Box::new(finding.hint("write the values out")));
         }
         let Some(node) = self.anchors.get(&anchor) else {
             let finding = Finding::error(&codes::E0101, "alias refers to a value that is not complete yet");
-            return Err(finding.at(cx.sources.place(span), "this alias stands inside the value that it names"));
+            return Err(Box::new(
+                finding.at(cx.place(span), "this alias stands inside the value that it names"),
+            ));
         };
         let (nodes, depth) = node.measure();
         let node = node.clone();
         self.count(nodes, span, cx)?;
         if self.stack.len() + depth > DEPTH_MAX {
-            return Err(Self::too_deep(span, cx));
+            return Err(Box::new(syntax::too_deep(cx.place(span))));
         }
         self.place(node, 0, cx);
         Ok(())
@@ -316,12 +367,26 @@ impl Builder {
         let Some(open) = self.stack.pop() else { return };
         let node = match open.kind {
             Opened::List(items) => {
-                let span = extent(open.span, items.first().map(|n| n.span), items.last().map(|n| n.span), end);
-                Node { span, kind: Kind::List(items) }
+                let span = extent(
+                    open.span,
+                    items.first().map(|n| n.span),
+                    items.last().map(|n| n.span),
+                    end,
+                );
+                Node {
+                    span,
+                    kind: Kind::List(items),
+                }
             }
             Opened::Map { entries, .. } => {
-                let (first, last) = (entries.first().map(|e| e.key.span), entries.last().map(|e| e.value.span));
-                Node { span: extent(open.span, first, last, end), kind: Kind::Map(entries) }
+                let (first, last) = (
+                    entries.first().map(|e| e.key.span),
+                    entries.last().map(|e| e.value.span),
+                );
+                Node {
+                    span: extent(open.span, first, last, end),
+                    kind: Kind::Map(entries),
+                }
             }
         };
         self.place(node, open.anchor, cx);
@@ -342,7 +407,10 @@ impl Builder {
                 {
                     // An empty value has no place of its own; its key stands for it.
                     let span = if node.span.is_empty() { key.span } else { node.span };
-                    entries.push(Entry { key, value: Node { span, ..node } });
+                    entries.push(Entry {
+                        key,
+                        value: Node { span, ..node },
+                    });
                 }
             }
         }
@@ -367,18 +435,26 @@ fn key_of(node: Node, cx: &mut Context) -> Key {
         Kind::Scalar(scalar) => {
             if scalar.is_plain && scalar.text == "<<" {
                 let finding = Finding::error(&codes::E0109, "merge keys (`<<`) are not supported")
-                    .at(cx.sources.place(node.span), "")
+                    .at(cx.place(node.span), "")
                     .hint("define it once under `sources:`, `destinations:` or `transformers:` and use its name");
                 cx.report(finding);
             }
-            Key { text: scalar.text, span: node.span }
+            Key {
+                text: scalar.text,
+                span: node.span,
+            }
         }
         Kind::List(_) | Kind::Map(_) => {
             let finding = Finding::error(&codes::E0109, format!("{} cannot be a key", node.describe()))
-                .at(cx.sources.place(node.span), "a key must be text")
-                .hint("if this is `${...}` or a template in braces, put it in quotes");
-            cx.report(finding);
-            Key { text: String::new(), span: node.span }
+                .at(cx.place(node.span), "a key must be text");
+            cx.report(match node.kind {
+                Kind::Map(_) => finding.hint("if it is a template such as `{stream}`, put it in quotes"),
+                _ => finding,
+            });
+            Key {
+                text: String::new(),
+                span: node.span,
+            }
         }
     }
 }
@@ -388,7 +464,9 @@ fn is_new(seen: &mut HashMap<String, Span>, key: &Key, cx: &mut Context) -> bool
     if key.text == "<<" || (key.text.is_empty() && !key.span.is_empty()) {
         return false;
     }
-    let Some(first) = seen.insert(key.text.clone(), key.span) else { return true };
+    let Some(first) = seen.insert(key.text.clone(), key.span) else {
+        return true;
+    };
     let finding = Finding::error(&codes::E0110, format!("duplicate key {}", quoted(&key.text)))
         .at(cx.place(key.span), "again here")
         .near(cx.place(first), "first here");

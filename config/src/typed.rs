@@ -25,7 +25,11 @@ pub(crate) struct Item<'t> {
 
 impl<'t> Item<'t> {
     pub(crate) fn new(node: &'t Node, pointer: impl Into<String>) -> Self {
-        Self { node, owner: node.span, pointer: pointer.into() }
+        Self {
+            node,
+            owner: node.span,
+            pointer: pointer.into(),
+        }
     }
 
     /// The last part of the pointer: the name of the field.
@@ -33,12 +37,17 @@ impl<'t> Item<'t> {
         pointer::last(&self.pointer)
     }
 
-    fn wrong_type(&self, expected: &str, cx: &mut Context) {
+    pub(crate) fn wrong_type(&self, expected: &str, cx: &mut Context) {
         if self.node.is_failed() {
             return;
         }
-        let message = format!("wrong type for {}: expected {expected}, found {}", quoted(&self.name()), self.node.describe());
-        let finding = Finding::error(&codes::E0105, message).at(cx.place(self.node.span), format!("expected {expected}"));
+        let message = format!(
+            "wrong type for {}: expected {expected}, found {}",
+            quoted(&self.name()),
+            self.node.describe()
+        );
+        let finding =
+            Finding::error(&codes::E0105, message).at(cx.place(self.node.span), format!("expected {expected}"));
         cx.report(finding.path(self.pointer.clone()));
     }
 
@@ -125,19 +134,26 @@ impl<'t> Item<'t> {
 
     pub(crate) fn out_of_range(&self, expected: &str, cx: &mut Context) {
         let message = format!("{} must be {expected}", quoted(&self.name()));
-        let finding = Finding::error(&codes::E0103, message).at(cx.place(self.node.span), format!("expected {expected}"));
+        let finding =
+            Finding::error(&codes::E0103, message).at(cx.place(self.node.span), format!("expected {expected}"));
         cx.report(finding.path(self.pointer.clone()));
     }
 
     /// A whole number within bounds, both inclusive. In quotes it is text, unless it was expanded.
     pub(crate) fn integer(&self, min: u64, max: u64, cx: &mut Context) -> Option<u64> {
-        let number = self.scalar().filter(|scalar| scalar.is_plain || scalar.origin != Origin::Literal);
+        let number = self
+            .scalar()
+            .filter(|scalar| scalar.is_plain || scalar.origin != Origin::Literal);
         let Some(number) = number.and_then(|scalar| scalar.text.parse::<i128>().ok()) else {
             self.wrong_type("a whole number", cx);
             return None;
         };
         if number < i128::from(min) || number > i128::from(max) {
-            let expected = if max == u64::MAX { format!("at least {min}") } else { format!("from {min} to {max}") };
+            let expected = if max == u64::MAX {
+                format!("at least {min}")
+            } else {
+                format!("from {min} to {max}")
+            };
             self.out_of_range(&expected, cx);
             return None;
         }
@@ -155,8 +171,14 @@ impl<'t> Item<'t> {
             match T::LATER.iter().find(|(later, _)| *later == scalar.text) {
                 Some((later, why)) => {
                     let written = format!("{}: {later}", self.name());
-                    let finding = Finding::error(&codes::E0106, format!("`{written}` is not available in this version"));
-                    cx.report(finding.at(cx.place(self.node.span), "").path(self.pointer.clone()).hint(*why));
+                    let finding =
+                        Finding::error(&codes::E0106, format!("`{written}` is not available in this version"));
+                    cx.report(
+                        finding
+                            .at(cx.place(self.node.span), "")
+                            .path(self.pointer.clone())
+                            .hint(*why),
+                    );
                 }
                 None => self.not_one_of(&scalar.text, &names, cx),
             }
@@ -172,8 +194,9 @@ impl<'t> Item<'t> {
             Some(meant) => format!("did you mean `{meant}`?"),
             None => format!("expected {}", one_of(names)),
         };
-        let mut finding =
-            Finding::error(&codes::E0115, message).at(cx.place(self.node.span), label).path(self.pointer.clone());
+        let mut finding = Finding::error(&codes::E0115, message)
+            .at(cx.place(self.node.span), label)
+            .path(self.pointer.clone());
         if let Some(meant) = meant {
             finding = finding.fix(self.pointer.clone(), FixOp::Replace, meant);
         }
@@ -192,7 +215,10 @@ impl<'t> Item<'t> {
 
     /// The items of a list of texts; what is not text is reported and left out.
     pub(crate) fn texts(&self, cx: &mut Context) -> Vec<String> {
-        self.list(cx).iter().filter_map(|item| item.nonempty(cx).map(str::to_owned)).collect()
+        self.list(cx)
+            .iter()
+            .filter_map(|item| item.nonempty(cx).map(str::to_owned))
+            .collect()
     }
 
     /// The entries of a map whose keys the user chooses.
@@ -205,7 +231,14 @@ impl<'t> Item<'t> {
         entries
             .iter()
             .map(|entry| {
-                (&entry.key, Item { node: &entry.value, owner: entry.key.span, pointer: pointer(&entry.key.text) })
+                (
+                    &entry.key,
+                    Item {
+                        node: &entry.value,
+                        owner: entry.key.span,
+                        pointer: pointer(&entry.key.text),
+                    },
+                )
             })
             .collect()
     }
@@ -223,7 +256,7 @@ impl<'t> Item<'t> {
         cx: &mut Context,
     ) -> Option<Object<'t>> {
         let Kind::Map(entries) = &self.node.kind else {
-            self.wrong_type(&format!("a map, the fields of {}", with_article(table.what)), cx);
+            self.wrong_type("a map", cx);
             return None;
         };
         for entry in entries {
@@ -231,24 +264,22 @@ impl<'t> Item<'t> {
             match table.field(&entry.key.text).map(|field| &field.kind) {
                 None => cx.report(unknown_field(&entry.key, path, table, spec_fields, cx)),
                 Some(FieldKind::Later(why)) => {
-                    let finding = Finding::error(&codes::E0106, format!("`{}` is not available in this version", entry.key.text))
-                        .at(cx.place(entry.key.span), "")
-                        .path(path)
-                        .hint(*why);
+                    let finding = Finding::error(
+                        &codes::E0106,
+                        format!("`{}` is not available in this version", entry.key.text),
+                    )
+                    .at(cx.place(entry.key.span), "")
+                    .path(path)
+                    .hint(*why);
                     cx.report(finding);
                 }
                 Some(_) => {}
             }
         }
-        Some(Object { item: self.clone(), table })
-    }
-}
-
-fn with_article(what: &str) -> String {
-    match what.chars().next() {
-        Some('`') => what.to_owned(),
-        Some('a' | 'e' | 'i' | 'o' | 'u') => format!("an {what}"),
-        _ => format!("a {what}"),
+        Some(Object {
+            item: self.clone(),
+            table,
+        })
     }
 }
 
@@ -258,13 +289,15 @@ fn unknown_field(key: &Key, path: String, table: &Table, spec_fields: &[&str], c
         return finding.at(cx.place(key.span), "this belongs into `spec`");
     }
     match suggest(&key.text, table.names()) {
-        Some(meant) => finding
-            .at(cx.place(key.span), format!("did you mean `{meant}`?"))
-            .fix(path, FixOp::Rename, meant),
+        Some(meant) => {
+            finding
+                .at(cx.place(key.span), format!("did you mean `{meant}`?"))
+                .fix(path, FixOp::Rename, meant)
+        }
         None => {
             let names: Vec<_> = table.names().collect();
             finding
-                .at(cx.place(key.span), format!("not a field of {}", with_article(table.what)))
+                .at(cx.place(key.span), format!("not a field of {}", table.what))
                 .hint(format!("the fields here are {}", crate::suggest::all_of(&names)))
         }
     }
@@ -279,19 +312,38 @@ pub(crate) struct Object<'t> {
 impl<'t> Object<'t> {
     /// A field; `None` if it is absent or empty.
     pub(crate) fn get(&self, name: &str) -> Option<Item<'t>> {
-        debug_assert!(self.table.field(name).is_some(), "`{name}` is not in the table of {}", self.table.what);
+        debug_assert!(
+            self.table.field(name).is_some(),
+            "`{name}` is not in the table of {}",
+            self.table.what
+        );
         let entry = self.item.node.get(name)?;
         let pointer = pointer::child(&self.item.pointer, name);
-        (!entry.value.is_null()).then(|| Item { node: &entry.value, owner: entry.key.span, pointer })
+        (!entry.value.is_null()).then_some(Item {
+            node: &entry.value,
+            owner: entry.key.span,
+            pointer,
+        })
     }
 
-    /// A field that must be there.
+    /// The keys that are not fields.
+    pub(crate) fn unknown(&self) -> Vec<&'t str> {
+        let keys = self.item.node.entries().iter().map(|entry| entry.key.text.as_str());
+        keys.filter(|key| self.table.field(key).is_none()).collect()
+    }
+
+    /// A field that must be there. One that is only misspelt has been reported as such.
     pub(crate) fn need(&self, name: &str, cx: &mut Context) -> Option<Item<'t>> {
         let item = self.get(name);
-        if item.is_none() {
+        let is_misspelt = || {
+            self.unknown()
+                .iter()
+                .any(|key| suggest(key, self.table.names()) == Some(name))
+        };
+        if item.is_none() && !is_misspelt() {
             let place = self.item.node.get(name).map_or(self.item.owner, |entry| entry.key.span);
             let finding = Finding::error(&codes::E0107, format!("missing field `{name}`"))
-                .at(cx.place(place), format!("{} needs `{name}`", with_article(self.table.what)))
+                .at(cx.place(place), format!("{} needs `{name}`", self.table.what))
                 .path(self.item.pointer.clone());
             cx.report(finding);
         }

@@ -2,8 +2,14 @@
 
 use std::time::Duration;
 
-const DURATION_UNITS: [(&str, f64); 6] =
-    [("us", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3_600.0), ("d", 86_400.0)];
+const DURATION_UNITS: [(&str, f64); 6] = [
+    ("us", 1e-6),
+    ("ms", 1e-3),
+    ("s", 1.0),
+    ("m", 60.0),
+    ("h", 3_600.0),
+    ("d", 86_400.0),
+];
 
 /// Binary and decimal units are different numbers, and both are spelled as the standard spells them.
 const SIZE_UNITS: [(&str, u64); 9] = [
@@ -33,8 +39,7 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
         rest = &after[unit_end..];
     }
     // Nanoseconds are rounded, so that `0.1s` is exactly 100 ms.
-    (!text.is_empty() && seconds <= DURATION_MAX_SECONDS)
-        .then(|| Duration::from_nanos((seconds * 1e9).round() as u64))
+    (!text.is_empty() && seconds <= DURATION_MAX_SECONDS).then(|| Duration::from_nanos((seconds * 1e9).round() as u64))
 }
 
 /// Reads a size in bytes: a number and `B`, `KiB`, `MiB`, `GiB`, `TiB`, `kB`, `MB`, `GB` or `TB`.
@@ -47,10 +52,15 @@ pub fn parse_size(text: &str) -> Option<u64> {
 }
 
 fn number(text: &str) -> Option<(f64, &str)> {
-    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
     let (digits, rest) = text.split_at(end);
     let is_number = digits.starts_with(|c: char| c.is_ascii_digit()) && digits.ends_with(|c: char| c.is_ascii_digit());
-    is_number.then(|| digits.parse().ok()).flatten().map(|number| (number, rest))
+    is_number
+        .then(|| digits.parse().ok())
+        .flatten()
+        .map(|number| (number, rest))
 }
 
 /// What somebody probably meant who wrote `64mb`, `64M` or `10 s`.
@@ -89,8 +99,11 @@ pub(crate) fn nearest_duration(text: &str) -> Option<String> {
 /// A size for a message, in the largest unit that divides it.
 pub fn render_size(bytes: u64) -> String {
     let units = &SIZE_UNITS[..5];
-    let (unit, factor) =
-        units.iter().rev().find(|(_, factor)| bytes > 0 && bytes.is_multiple_of(*factor)).unwrap_or(&units[0]);
+    let (unit, factor) = units
+        .iter()
+        .rev()
+        .find(|(_, factor)| bytes > 0 && bytes.is_multiple_of(*factor))
+        .unwrap_or(&units[0]);
     format!("{}{unit}", bytes / factor)
 }
 
@@ -105,7 +118,21 @@ mod tests {
         assert_eq!(ms("10s"), Some(10_000));
         assert_eq!(ms("1h30m"), Some(5_400_000));
         assert_eq!(ms("0.1s"), Some(100));
-        for bad in ["", "10", "s", "10 s", "-1s", "1.s", ".5s", "1S", "10sec", "1e3s", "99999999d", "1..5s", "5mm"] {
+        for bad in [
+            "",
+            "10",
+            "s",
+            "10 s",
+            "-1s",
+            "1.s",
+            ".5s",
+            "1S",
+            "10sec",
+            "1e3s",
+            "99999999d",
+            "1..5s",
+            "5mm",
+        ] {
             assert_eq!(ms(bad), None, "{bad}");
         }
     }

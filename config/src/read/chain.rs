@@ -60,7 +60,11 @@ fn named(
     let component = component::open(&item, &TRANSFORMER, Role::Transformer, cx)?;
     places.remember(part_of(name), &item);
     let spec = component.spec(name, cx);
-    Some(TransformerPlan { name: name.to_owned(), connector: component.connector?.name.to_owned(), spec: spec? })
+    Some(TransformerPlan {
+        name: name.to_owned(),
+        connector: component.connector?.name.to_owned(),
+        spec: spec?,
+    })
 }
 
 fn written_out(
@@ -71,8 +75,14 @@ fn written_out(
 ) -> Option<TransformerPlan> {
     let component = component::open(entry, &NAMED_TRANSFORMER, Role::Transformer, cx)?;
     let name = component.object.get("name").and_then(|name| name.nonempty(cx));
-    let name = name.or(component.connector.as_ref().map(|connector| connector.name)).unwrap_or("transformer");
+    let name = name
+        .or(component.connector.as_ref().map(|connector| connector.name))
+        .unwrap_or("transformer");
     places.remember(part_of(name), entry);
     let spec = component.spec(name, cx);
-    Some(TransformerPlan { name: name.to_owned(), connector: component.connector?.name.to_owned(), spec: spec? })
+    Some(TransformerPlan {
+        name: name.to_owned(),
+        connector: component.connector?.name.to_owned(),
+        spec: spec?,
+    })
 }

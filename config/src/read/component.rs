@@ -60,12 +60,16 @@ fn find<'t, 'c>(object: &Object<'t>, role: Role, cx: &mut Context<'c>) -> Option
         let finding =
             Finding::error(&codes::E0112, format!("unknown connector {}", quoted(written))).path(item.pointer.clone());
         cx.report(match suggest(written, names.iter().copied()) {
-            Some(meant) => finding
-                .at(place, format!("did you mean `{meant}`?"))
-                .fix(item.pointer.clone(), FixOp::Replace, meant),
-            None => finding
-                .at(place, "not in this version of highwater")
-                .hint(format!("as a {} there is {}", role.name(), one_of(&names))),
+            Some(meant) => {
+                finding
+                    .at(place, format!("did you mean `{meant}`?"))
+                    .fix(item.pointer.clone(), FixOp::Replace, meant)
+            }
+            None => finding.at(place, "not in this version of highwater").hint(format!(
+                "as a {} there is {}",
+                role.name(),
+                one_of(&names)
+            )),
         });
         return None;
     };
@@ -78,22 +82,42 @@ fn find<'t, 'c>(object: &Object<'t>, role: Role, cx: &mut Context<'c>) -> Option
         cx.report(finding);
         return None;
     };
-    Some(Connector { name, info, schema, item })
+    Some(Connector {
+        name,
+        info,
+        schema,
+        item,
+    })
 }
 
 impl Component<'_, '_> {
     /// The spec, checked against the connector's schema.
     pub(super) fn spec(&self, component: &str, cx: &mut Context) -> Option<Spec> {
         let connector = self.connector.as_ref()?;
-        let owner = Owner { connector: connector.name, component };
+        let properties = connector.schema["properties"].as_object();
+        let is_of_spec = |name: &&str| properties.is_some_and(|properties| properties.contains_key(*name));
+        let beside = self.object.unknown();
+        let misplaced = beside.into_iter().filter(is_of_spec).collect();
+        let owner = Owner {
+            connector: connector.name,
+            component,
+            misplaced,
+        };
         if let Some(item) = self.object.get("spec") {
             return Some(check_spec(&item, connector.schema, &owner, cx));
         }
         // No spec is an empty one; what it lacks is lacking at the component.
         let component = &self.object.item;
-        let empty = Node { span: component.owner, kind: Kind::Map(Vec::new()) };
+        let empty = Node {
+            span: component.owner,
+            kind: Kind::Map(Vec::new()),
+        };
         let pointer = pointer::child(&component.pointer, "spec");
-        let item = Item { node: &empty, owner: component.owner, pointer };
+        let item = Item {
+            node: &empty,
+            owner: component.owner,
+            pointer,
+        };
         Some(check_spec(&item, connector.schema, &owner, cx))
     }
 }

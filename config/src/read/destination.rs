@@ -42,20 +42,27 @@ pub(super) fn read(
     let object = &component.object;
     places.remember(Part::destination(used.pipeline, used.name), item);
     let spec = component.spec(used.name, cx);
-    let known = component.connector.as_ref().and_then(|c| c.info.destination.as_ref().map(|info| (c, info)));
+    let known = component
+        .connector
+        .as_ref()
+        .and_then(|c| c.info.destination.as_ref().map(|info| (c, info)));
     let write = object.get("write").and_then(|item| check_write(&item, known, used, cx));
-    let deletes = object.get("deletes").and_then(|item| {
-        check_ability(&item, known, |info| &info.deletes, used, cx)
-    });
-    let on_schema_change = object.get("on_schema_change").and_then(|item| {
-        check_ability(&item, known, |info| &info.on_schema_change, used, cx)
-    });
+    let deletes = object
+        .get("deletes")
+        .and_then(|item| check_ability(&item, known, |info| &info.deletes, used, cx));
+    let on_schema_change = object
+        .get("on_schema_change")
+        .and_then(|item| check_ability(&item, known, |info| &info.on_schema_change, used, cx));
     let batch = read_batch(object, known.map(|(_, info)| &info.batch), cx);
     let retry = read_retry(object, cx);
     let behind = object.map("when_behind", cx);
-    let when_behind = behind.and_then(|object| object.get("then")).and_then(|item| item.choice(cx));
+    let when_behind = behind
+        .and_then(|object| object.get("then"))
+        .and_then(|item| item.choice(cx));
     let part_of = |name: &str| Part::transformer_of(used.pipeline, used.name, name);
-    let chain = object.get("transformers").map(|item| chain::read(&item, transformers, part_of, places, cx));
+    let chain = object
+        .get("transformers")
+        .map(|item| chain::read(&item, transformers, part_of, places, cx));
     let (connector, info) = known?;
     Some(DestinationPlan {
         name: used.name.to_owned(),
@@ -75,7 +82,10 @@ pub(super) fn read(
 
 /// By the stream's key if the connector can do both; else the strongest of what it can.
 fn default_write(info: &DestinationInfo) -> WriteMode {
-    match (info.writes.contains(&Write::Append), info.writes.contains(&Write::Upsert)) {
+    match (
+        info.writes.contains(&Write::Append),
+        info.writes.contains(&Write::Upsert),
+    ) {
         (true, true) => WriteMode::ByKey,
         (_, false) => WriteMode::Always(info.writes.first().copied().unwrap_or(Write::Append)),
         (false, true) => WriteMode::Always(Write::Upsert),
@@ -97,9 +107,15 @@ fn check_write(item: &Item<'_>, known: Known<'_, '_, '_>, used: &Use<'_>, cx: &m
         hint = format!("{hint}; or connector {}, which can {write}", one_of(&others));
     }
     let finding = Finding::error(&codes::E0117, format!("connector `{}` cannot {write}", connector.name))
-        .at(cx.place(item.node.span), format!("not supported by `{}`", connector.name))
+        .at(
+            cx.place(item.node.span),
+            format!("not supported by `{}`", connector.name),
+        )
         .near(cx.place(used.key), used.label())
-        .near(cx.place(connector.item.node.span), format!("supports: {}", able.join(", ")))
+        .near(
+            cx.place(connector.item.node.span),
+            format!("supports: {}", able.join(", ")),
+        )
         .path(item.pointer.clone())
         .hint(hint);
     cx.report(match able.as_slice() {
@@ -125,9 +141,16 @@ fn check_ability<T: Choices>(
     }
     let field = crate::pointer::last(&item.pointer);
     let message = format!("connector `{}` cannot do `{field}: {}`", connector.name, value.name());
-    let supported = if able.is_empty() { "none".to_owned() } else { able.join(", ") };
+    let supported = if able.is_empty() {
+        "none".to_owned()
+    } else {
+        able.join(", ")
+    };
     let mut finding = Finding::error(&codes::E0118, message)
-        .at(cx.place(item.node.span), format!("not supported by `{}`", connector.name))
+        .at(
+            cx.place(item.node.span),
+            format!("not supported by `{}`", connector.name),
+        )
         .near(cx.place(used.key), used.label())
         .near(cx.place(connector.item.node.span), format!("supports: {supported}"))
         .path(item.pointer.clone());
@@ -140,7 +163,9 @@ fn check_ability<T: Choices>(
 
 fn read_batch(object: &Object<'_>, default: Option<&Batch>, cx: &mut Context) -> Batch {
     let mut batch = default.cloned().unwrap_or_default();
-    let Some(object) = object.map("batch", cx) else { return batch };
+    let Some(object) = object.map("batch", cx) else {
+        return batch;
+    };
     if let Some(bytes) = object.get("bytes_max").and_then(|item| item.size(cx)) {
         batch.bytes_max = bytes;
     }
@@ -155,7 +180,9 @@ fn read_batch(object: &Object<'_>, default: Option<&Batch>, cx: &mut Context) ->
 
 fn read_retry(object: &Object<'_>, cx: &mut Context) -> Retry {
     let mut retry = Retry::default();
-    let Some(object) = object.map("retry", cx) else { return retry };
+    let Some(object) = object.map("retry", cx) else {
+        return retry;
+    };
     let (min, max) = (object.get("backoff_min"), object.get("backoff_max"));
     if let Some(wait) = min.as_ref().and_then(|item| item.wait(cx)) {
         retry.backoff_min = wait;
@@ -182,7 +209,13 @@ fn read_retry(object: &Object<'_>, cx: &mut Context) -> Retry {
         retry.give_up_after = parse_duration(text);
         if retry.give_up_after.is_none() {
             let nearest = crate::units::nearest_duration(text);
-            item.invalid("duration", text, "`forever`, or a number and a unit, such as `10m`", nearest, cx);
+            item.invalid(
+                "duration",
+                text,
+                "`forever`, or a number and a unit, such as `10m`",
+                nearest,
+                cx,
+            );
         }
     }
     retry

@@ -32,7 +32,11 @@ pub(super) fn fit(
     cx: &mut Context,
 ) -> RuntimePlan {
     let count = pipelines.len().max(1) as u64;
-    let buffers: u64 = pipelines.iter().flat_map(|p| &p.destinations).map(|destination| destination.buffer_bytes).sum();
+    let buffers: u64 = pipelines
+        .iter()
+        .flat_map(|p| &p.destinations)
+        .map(|destination| destination.buffer_bytes)
+        .sum();
     let limit = runtime.memory_limit_bytes;
     let is_default_window = runtime.spool.window_max_bytes == 0;
     if is_default_window {
@@ -47,7 +51,11 @@ pub(super) fn fit(
     }
     let written = |block: &str, field: &str| item?.node.get(block)?.value.get(field);
     let (limit_entry, window_entry) = (written("memory", "limit"), written("spool", "window_max"));
-    let message = format!("memory limit of {} is too small: {} are reserved", render_size(limit), render_size(needed));
+    let message = format!(
+        "memory limit of {} is too small: {} are reserved",
+        render_size(limit),
+        render_size(needed)
+    );
     let mut finding = Finding::error(&codes::E0125, message).path("/runtime/memory/limit");
     finding = match (limit_entry.or(window_entry), first_pipeline) {
         (Some(entry), _) => finding.at(cx.place(entry.value.span), ""),
@@ -59,7 +67,7 @@ pub(super) fn fit(
     }
     let mib = |bytes: u64| bytes.div_ceil(1 << 20);
     finding = finding.hint(format!(
-        "set `runtime.memory.limit: {}MiB` or more: {} MiB of window and {} MiB of floor for each of {count} pipelines, {} MiB of destinations' buffers",
+        "set `runtime.memory.limit: {}MiB` or more: {} MiB of window and {} MiB of floor for each pipeline, {} MiB of destinations' buffers",
         mib(needed).next_multiple_of(64),
         mib(window),
         mib(PIPELINE_FLOOR_BYTES),

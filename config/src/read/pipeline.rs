@@ -25,13 +25,16 @@ pub(super) fn read(
     let object = item.object(&PIPELINE, cx)?;
     let name = key.text.as_str();
     places.remember(Part::pipeline(name), item);
-    let source = object.need("source", cx).and_then(|item| read_source(&item, name, definitions, places, cx));
+    let source = object
+        .need("source", cx)
+        .and_then(|item| read_source(&item, name, definitions, places, cx));
     let part_of = |transformer: &str| Part::transformer(name, transformer);
     let chain = object
         .get("transformers")
         .map(|item| chain::read(&item, &mut definitions.transformers, part_of, places, cx));
-    let destinations =
-        object.need("destinations", cx).and_then(|item| read_destinations(&item, name, definitions, places, cx));
+    let destinations = object
+        .need("destinations", cx)
+        .and_then(|item| read_destinations(&item, name, definitions, places, cx));
     let plan = PipelinePlan {
         name: name.to_owned(),
         source: source?,
@@ -54,7 +57,11 @@ fn read_source(
             let name = item.text(cx)?;
             (definitions.sources.find(name, "source", item, cx)?.1, name)
         }
-        _ => (item.clone(), pipeline),
+        Kind::Map(_) => (item.clone(), pipeline),
+        Kind::List(_) => {
+            item.wrong_type("one source, written out or by name", cx);
+            return None;
+        }
     };
     places.remember(Part::source(pipeline), &item);
     source::read(&item, name, cx)
@@ -84,7 +91,11 @@ fn read_destinations(
                 named.push((name, entry));
             }
         }
-        _ => {
+        Kind::Scalar(_) => {
+            item.wrong_type("a list of names, or a map of destinations", cx);
+            return None;
+        }
+        Kind::Map(_) => {
             for (key, entry) in item.entries(cx) {
                 check_name(key, "destination", &entry, cx);
                 named.push((&key.text, entry));
@@ -106,9 +117,9 @@ fn read_destinations(
     for (name, entry) in &named {
         let (item, key) = match &entry.node.kind {
             Kind::Scalar(_) => {
-                let definition = entry.text(cx).and_then(|name| {
-                    definitions.destinations.find(name, "destination", entry, cx)
-                });
+                let definition = entry
+                    .text(cx)
+                    .and_then(|name| definitions.destinations.find(name, "destination", entry, cx));
                 let Some((key, item)) = definition else {
                     read.push(None);
                     continue;
@@ -118,9 +129,17 @@ fn read_destinations(
             _ => (entry.clone(), entry.owner),
         };
         let used = Use { pipeline, name, key };
-        read.push(destination::read(&item, &used, &mut definitions.transformers, places, cx));
+        read.push(destination::read(
+            &item,
+            &used,
+            &mut definitions.transformers,
+            places,
+            cx,
+        ));
     }
-    read.into_iter().collect::<Option<Vec<_>>>().filter(|read| !read.is_empty())
+    read.into_iter()
+        .collect::<Option<Vec<_>>>()
+        .filter(|read| !read.is_empty())
 }
 
 /// What only the whole pipeline shows.
@@ -129,7 +148,10 @@ fn check_together(plan: &PipelinePlan, key: &Key, item: &Item<'_>, cx: &mut Cont
         let is_same = |first: &&DestinationPlan| first.connector == second.connector && first.spec == second.spec;
         let has_spec = second.spec.value().as_object().is_some_and(|spec| !spec.is_empty());
         if let Some(first) = plan.destinations[..index].iter().find(is_same).filter(|_| has_spec) {
-            let message = format!("destinations `{}` and `{}` write to the same place", first.name, second.name);
+            let message = format!(
+                "destinations `{}` and `{}` write to the same place",
+                first.name, second.name
+            );
             let finding = Finding::warning(&codes::W0113, message)
                 .at(cx.place(key.span), "in this pipeline")
                 .path(item.pointer.clone())
@@ -137,7 +159,10 @@ fn check_together(plan: &PipelinePlan, key: &Key, item: &Item<'_>, cx: &mut Cont
             cx.report(finding);
         }
     }
-    let silent = plan.destinations.iter().filter(|destination| destination.when_behind == WhenBehind::Hold);
+    let silent = plan
+        .destinations
+        .iter()
+        .filter(|destination| destination.when_behind == WhenBehind::Hold);
     let is_chosen = plan.destinations.iter().all(|destination| {
         item.node
             .get("destinations")
@@ -145,10 +170,13 @@ fn check_together(plan: &PipelinePlan, key: &Key, item: &Item<'_>, cx: &mut Cont
             .is_some_and(|entry| entry.value.get("when_behind").is_some())
     });
     if plan.destinations.len() > 1 && !is_chosen && silent.count() > 0 {
-        let finding = Finding::note(&codes::N0110, format!("a slow destination of `{}` can hold the others", plan.name))
-            .at(cx.place(key.span), "")
-            .path(item.pointer.clone())
-            .hint("with `when_behind: { then: rewind }` it is let go, and caught up later by reading the source again");
+        let finding = Finding::note(
+            &codes::N0110,
+            format!("a slow destination of `{}` can hold the others", plan.name),
+        )
+        .at(cx.place(key.span), "")
+        .path(item.pointer.clone())
+        .hint("with `when_behind: { then: rewind }` it is let go, and caught up later by reading the source again");
         cx.report(finding);
     }
 }

@@ -23,33 +23,65 @@ const MEMORY_LIMIT_BYTES: u64 = 512 << 20;
 /// Reads the block, or what it is without one. The window's default is settled later, when the pipelines are known.
 pub(super) fn read(object: Option<&Object<'_>>, cx: &mut Context) -> RuntimePlan {
     let state = object.and_then(|object| object.map("state", cx));
-    let state_path = state.and_then(|state| state.get("path")).and_then(|item| item.nonempty(cx).map(PathBuf::from));
+    let state_path = state
+        .and_then(|state| state.get("path"))
+        .and_then(|item| item.nonempty(cx).map(PathBuf::from));
     let memory = object.and_then(|object| object.map("memory", cx));
-    let memory_limit = memory.and_then(|memory| memory.get("limit")).and_then(|item| item.size(cx));
+    let memory_limit = memory
+        .and_then(|memory| memory.get("limit"))
+        .and_then(|item| item.size(cx));
     let spool = object.and_then(|object| object.map("spool", cx));
-    let home = spool.as_ref().and_then(|spool| spool.get("home")).and_then(|item| item.choice(cx));
-    let window = spool.as_ref().and_then(|spool| spool.get("window_max")).and_then(|item| item.size(cx));
+    let home = spool
+        .as_ref()
+        .and_then(|spool| spool.get("home"))
+        .and_then(|item| item.choice(cx));
+    let window = spool
+        .as_ref()
+        .and_then(|spool| spool.get("window_max"))
+        .and_then(|item| item.size(cx));
     let admin = object.and_then(|object| object.map("admin", cx));
     let log = object.and_then(|object| object.map("log", cx));
-    let format = log.as_ref().and_then(|log| log.get("format")).and_then(|item| item.choice(cx));
-    let level = log.as_ref().and_then(|log| log.get("level")).and_then(|item| item.choice(cx));
+    let format = log
+        .as_ref()
+        .and_then(|log| log.get("format"))
+        .and_then(|item| item.choice(cx));
+    let level = log
+        .as_ref()
+        .and_then(|log| log.get("level"))
+        .and_then(|item| item.choice(cx));
     let shutdown = object.and_then(|object| object.map("shutdown", cx));
-    let timeout = shutdown.and_then(|shutdown| shutdown.get("timeout")).and_then(|item| item.wait(cx));
+    let timeout = shutdown
+        .and_then(|shutdown| shutdown.get("timeout"))
+        .and_then(|item| item.wait(cx));
     let metrics = object.and_then(|object| object.map("metrics", cx));
-    let labels = metrics.and_then(|metrics| metrics.get("stream_labels")).and_then(|item| item.choice(cx));
+    let labels = metrics
+        .and_then(|metrics| metrics.get("stream_labels"))
+        .and_then(|item| item.choice(cx));
     RuntimePlan {
         state_path: state_path.unwrap_or_else(|| PathBuf::from("./.highwater/state")),
         memory_limit_bytes: memory_limit.unwrap_or(MEMORY_LIMIT_BYTES),
-        spool: SpoolPlan { home: home.unwrap_or(SpoolHome::Memory), window_max_bytes: window.unwrap_or(0) },
+        spool: SpoolPlan {
+            home: home.unwrap_or(SpoolHome::Memory),
+            window_max_bytes: window.unwrap_or(0),
+        },
         admin: read_admin(admin.as_ref(), cx),
-        log: LogPlan { format, level: level.unwrap_or(LogLevel::Info) },
+        log: LogPlan {
+            format,
+            level: level.unwrap_or(LogLevel::Info),
+        },
         shutdown_timeout: timeout.unwrap_or(Duration::from_secs(60)),
         stream_labels: labels.unwrap_or(StreamLabels::Auto),
     }
 }
 
 fn read_admin(object: Option<&Object<'_>>, cx: &mut Context) -> AdminPlan {
-    let Some(object) = object else { return AdminPlan { listen: Some(LISTEN), token: None, socket: None } };
+    let Some(object) = object else {
+        return AdminPlan {
+            listen: Some(LISTEN),
+            token: None,
+            socket: None,
+        };
+    };
     let token_item = object.get("token");
     let token = token_item.as_ref().and_then(|item| {
         let text = item.nonempty(cx)?;
@@ -68,12 +100,18 @@ fn read_admin(object: Option<&Object<'_>>, cx: &mut Context) -> AdminPlan {
         && token_item.is_none()
     {
         let finding = Finding::error(&codes::E0124, "listening beyond loopback without a token")
-            .at(cx.place(item.node.span), "everybody who reaches this address could control the pipelines")
+            .at(
+                cx.place(item.node.span),
+                "everybody who reaches this address could control the pipelines",
+            )
             .path(item.pointer.clone())
             .hint("set `token: \"${secret:file:/run/secrets/highwater_admin}\"` beside it; or listen on `127.0.0.1`");
         cx.report(finding);
     }
-    let socket = object.get("socket").and_then(|item| item.nonempty(cx)).map(PathBuf::from);
+    let socket = object
+        .get("socket")
+        .and_then(|item| item.nonempty(cx))
+        .map(PathBuf::from);
     AdminPlan { listen, token, socket }
 }
 
@@ -91,7 +129,10 @@ fn read_listen(item: &Item<'_>, cx: &mut Context) -> Option<SocketAddr> {
     let address = numeric.parse().ok();
     if address.is_none() {
         let finding = Finding::error(&codes::E0103, format!("invalid address {}", quoted(text)))
-            .at(cx.place(item.node.span), "expected an IP address and a port, such as `127.0.0.1:7400`")
+            .at(
+                cx.place(item.node.span),
+                "expected an IP address and a port, such as `127.0.0.1:7400`",
+            )
             .path(item.pointer.clone());
         cx.report(finding);
     }

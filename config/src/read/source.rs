@@ -3,7 +3,7 @@
 use crate::catalog::{Role, SourceInfo};
 use crate::codes;
 use crate::context::Context;
-use crate::fields::{SOURCE, STREAMS, COLUMNS, OVERRIDE};
+use crate::fields::{COLUMNS, OVERRIDE, SOURCE, STREAMS};
 use crate::finding::{Finding, FixOp};
 use crate::plan::{ColumnSelection, SourcePlan, StreamOverride, StreamSelection};
 use crate::suggest::{quoted, suggest};
@@ -16,9 +16,19 @@ use super::component;
 pub(super) fn read(item: &Item<'_>, component_name: &str, cx: &mut Context) -> Option<SourcePlan> {
     let component = component::open(item, &SOURCE, Role::Source, cx)?;
     let spec = component.spec(component_name, cx);
-    let info = component.connector.as_ref().and_then(|connector| connector.info.source.as_ref());
-    let streams = component.object.need("streams", cx).and_then(|item| read_streams(&item, info, cx));
-    Some(SourcePlan { connector: component.connector?.name.to_owned(), spec: spec?, streams: streams? })
+    let info = component
+        .connector
+        .as_ref()
+        .and_then(|connector| connector.info.source.as_ref());
+    let streams = component
+        .object
+        .need("streams", cx)
+        .and_then(|item| read_streams(&item, info, cx));
+    Some(SourcePlan {
+        connector: component.connector?.name.to_owned(),
+        spec: spec?,
+        streams: streams?,
+    })
 }
 
 fn read_streams(item: &Item<'_>, info: Option<&SourceInfo>, cx: &mut Context) -> Option<StreamSelection> {
@@ -38,8 +48,11 @@ fn read_streams(item: &Item<'_>, info: Option<&SourceInfo>, cx: &mut Context) ->
             let stream = read_override(&item, info, cx)?;
             selection.overrides.insert(key.text.clone(), stream);
         }
-    } else {
+    } else if let Kind::List(_) = item.node.kind {
         selection.include = read_patterns(item, cx)?;
+    } else {
+        item.wrong_type("a list of streams, or a map with `include`", cx);
+        return None;
     }
     Some(selection)
 }
@@ -61,7 +74,10 @@ fn read_patterns(item: &Item<'_>, cx: &mut Context) -> Option<Vec<String>> {
 fn read_columns(item: &Item<'_>, cx: &mut Context) -> Option<ColumnSelection> {
     let object = item.object(&COLUMNS, cx)?;
     let mut list = |name| object.get(name).map(|item| item.texts(cx)).unwrap_or_default();
-    Some(ColumnSelection { include: list("include"), exclude: list("exclude") })
+    Some(ColumnSelection {
+        include: list("include"),
+        exclude: list("exclude"),
+    })
 }
 
 fn read_override(item: &Item<'_>, info: Option<&SourceInfo>, cx: &mut Context) -> Option<StreamOverride> {
@@ -94,12 +110,18 @@ fn check_selected(stream: &str, item: &Item<'_>, selection: &StreamSelection, cx
         return;
     }
     let path = item.pointer.clone();
-    let finding = Finding::error(&codes::E0128, format!("stream {} is not selected", quoted(stream))).path(path.clone());
+    let finding =
+        Finding::error(&codes::E0128, format!("stream {} is not selected", quoted(stream))).path(path.clone());
     let place = cx.place(item.owner);
     cx.report(match suggest(stream, selection.include.iter().map(String::as_str)) {
         Some(meant) if selection.selects(meant) => {
-            finding.at(place, format!("did you mean `{meant}`?")).fix(path, FixOp::Rename, meant)
+            finding
+                .at(place, format!("did you mean `{meant}`?"))
+                .fix(path, FixOp::Rename, meant)
         }
-        _ => finding.at(place, "no pattern of `include` selects it, or one of `exclude` leaves it out"),
+        _ => finding.at(
+            place,
+            "no pattern of `include` selects it, or one of `exclude` leaves it out",
+        ),
     });
 }

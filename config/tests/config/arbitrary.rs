@@ -7,11 +7,65 @@ use crate::catalog::load_with;
 
 /// Pieces of configurations and of what breaks them; far more telling than random letters.
 const PIECES: &[&str] = &[
-    "version: 1\n", "pipelines:\n", "  shop:\n", "    source:\n", "      connector: sqlite\n", "      spec: ", "{ path: a }",
-    "\n", " ", "  ", "\t", "- ", ": ", "[", "]", "{", "}", ",", "\"", "'", "|\n", ">-\n", "&a ", "*a", "<<: ", "!!str ", "!x ", "---\n",
-    "...\n", "%YAML 1.2\n", "#", "? ", "~", "null", "${A}", "${", "$$", "${secret:env:A}", "é", "日本", "\u{feff}", "\r\n", "\u{0}", "\u{85}",
-    "\u{2028}", "\\x24", "runtime: ", "destinations: ", "streams: [a]", "connector: csv", "write: upsert", "batch: { bytes_max: 1 }",
-    "64MiB", "10s", "1.10", "postgres://u:pw@h", "kind: source\n", "transformers: ", "overrides: ",
+    "version: 1\n",
+    "pipelines:\n",
+    "  shop:\n",
+    "    source:\n",
+    "      connector: sqlite\n",
+    "      spec: ",
+    "{ path: a }",
+    "\n",
+    " ",
+    "  ",
+    "\t",
+    "- ",
+    ": ",
+    "[",
+    "]",
+    "{",
+    "}",
+    ",",
+    "\"",
+    "'",
+    "|\n",
+    ">-\n",
+    "&a ",
+    "*a",
+    "<<: ",
+    "!!str ",
+    "!x ",
+    "---\n",
+    "...\n",
+    "%YAML 1.2\n",
+    "#",
+    "? ",
+    "~",
+    "null",
+    "${A}",
+    "${",
+    "$$",
+    "${secret:env:A}",
+    "é",
+    "日本",
+    "\u{feff}",
+    "\r\n",
+    "\u{0}",
+    "\u{85}",
+    "\u{2028}",
+    "\\x24",
+    "runtime: ",
+    "destinations: ",
+    "streams: [a]",
+    "connector: csv",
+    "write: upsert",
+    "batch: { bytes_max: 1 }",
+    "64MiB",
+    "10s",
+    "1.10",
+    "postgres://u:pw@h",
+    "kind: source\n",
+    "transformers: ",
+    "overrides: ",
 ];
 
 fn check(text: &str) {
@@ -56,7 +110,7 @@ proptest! {
     fn a_value_stays_the_text_it_is(value in "[A-Za-z0-9._+-]{1,12}") {
         // Everything that YAML 1.1 would take for a number, a date or a boolean is text where text is wanted.
         prop_assume!(value != "null" && value.contains(|c: char| c.is_ascii_alphanumeric()) && !value.starts_with('-'));
-        let loaded = load_with(&GOOD.replace("./shop.db", &value), &[]);
+        let loaded = load_with(&GOOD.replace("./shop.db", &value), &[("A", "value")]);
         let plan = loaded.plan.unwrap();
         prop_assert_eq!(plan.pipelines[0].source.spec.value()["path"].as_str(), Some(value.as_str()));
     }

@@ -33,96 +33,269 @@ fn cases() -> Vec<(&'static str, &'static str, String)> {
         let mut text = "version: 1\na0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
         for level in 1..9 {
             let previous = format!("*a{}, ", level - 1);
-            text.push_str(&format!("a{level}: &a{level} [{}]\n", previous.repeat(7).trim_end_matches(", ")));
+            text.push_str(&format!(
+                "a{level}: &a{level} [{}]\n",
+                previous.repeat(7).trim_end_matches(", ")
+            ));
         }
         text
     };
     vec![
-        ("unknown_field", "E0104", good("destinations:", "destinaton: x\n    destinations:")),
-        ("unknown_field_without_suggestion", "E0104", good("version: 1", "version: 1\ncolour: blue")),
-        ("spec_field_beside_spec", "E0104 E0107", good("spec: { path: ./copy.db }", "path: ./copy.db")),
-        ("unknown_field_in_spec", "E0104 E0107", good("path: ./copy.db", "pth: ./copy.db")),
+        (
+            "unknown_field",
+            "E0104",
+            good("destinations:", "destinaton: x\n    destinations:"),
+        ),
+        (
+            "unknown_field_without_suggestion",
+            "E0104",
+            good("version: 1", "version: 1\ncolour: blue"),
+        ),
+        (
+            "spec_field_beside_spec",
+            "E0104",
+            good("spec: { path: ./copy.db }", "path: ./copy.db"),
+        ),
+        (
+            "unknown_field_in_spec",
+            "E0104",
+            good("path: ./copy.db", "pth: ./copy.db"),
+        ),
         ("missing_spec", "E0107", good("      spec: { path: ./shop.db }\n", "")),
         ("bad_size", "E0103", copy("batch: { bytes_max: 64MB0 }")),
-        ("size_without_unit", "E0103", runtime("{ memory: { limit: 1073741824 } }")),
+        (
+            "size_without_unit",
+            "E0103",
+            runtime("{ memory: { limit: 1073741824 } }"),
+        ),
         ("size_with_wrong_unit", "E0103", runtime("{ memory: { limit: 512mb } }")),
         ("bad_duration", "E0103", copy("batch: { wait_max: 20 }")),
-        ("duration_in_words", "E0103", runtime("{ shutdown: { timeout: 60 seconds } }")),
+        (
+            "duration_in_words",
+            "E0103",
+            runtime("{ shutdown: { timeout: 60 seconds } }"),
+        ),
         ("zero_timeout", "E0103", runtime("{ shutdown: { timeout: 0s } }")),
-        ("missing_variable", "E0121", good("{ path: ./shop.db }", "\n        path: ${SHOP_DB}")),
-        ("missing_variable_inside_text", "E0121", good("./shop.db", "\"/data/ä/${SHOP_DB:?say where the shop is}/x\"")),
-        ("missing_secret_file", "E0123", runtime("{ admin: { token: \"${secret:file:/nowhere/token}\" } }")),
+        (
+            "missing_variable",
+            "E0121",
+            good("{ path: ./shop.db }", "\n        path: ${SHOP_DB}"),
+        ),
+        (
+            "missing_variable_inside_text",
+            "E0121",
+            good("./shop.db", "\"/data/ä/${SHOP_DB:?say where the shop is}/x\""),
+        ),
+        (
+            "missing_secret_file",
+            "E0123",
+            runtime("{ admin: { token: \"${secret:file:/nowhere/token}\" } }"),
+        ),
         ("unknown_provider", "E0122", good("./shop.db", "\"${env:SHOP_DB}\"")),
-        ("unclosed_expression", "E0122", good("{ path: ./shop.db }", "{ path: \"./${SHOP\" }")),
+        (
+            "unclosed_expression",
+            "E0122",
+            good("{ path: ./shop.db }", "{ path: \"./${SHOP\" }"),
+        ),
         ("plaintext_token", "W0110", runtime("{ admin: { token: 8f2ac7f0d1 } }")),
-        ("listen_without_token", "E0124", runtime("{ admin: { listen: \"0.0.0.0:7400\" } }")),
+        (
+            "listen_without_token",
+            "E0124",
+            runtime("{ admin: { listen: \"0.0.0.0:7400\" } }"),
+        ),
         ("bad_listen", "E0103", runtime("{ admin: { listen: 7400 } }")),
-        ("unknown_connector", "E0112", good("connector: sqlite\n        spec", "connector: sqllite\n        spec")),
-        ("connector_of_the_future", "E0112", good("connector: sqlite\n        spec", "connector: duckdb\n        spec")),
-        ("connector_in_wrong_role", "E0113", good("connector: sqlite\n      spec", "connector: parquet\n      spec")),
-        ("upsert_into_csv", "E0117", good("connector: sqlite\n        spec", "connector: csv\n        spec")),
+        (
+            "unknown_connector",
+            "E0112",
+            good("connector: sqlite\n        spec", "connector: sqllite\n        spec"),
+        ),
+        (
+            "connector_of_the_future",
+            "E0112",
+            good("connector: sqlite\n        spec", "connector: duckdb\n        spec"),
+        ),
+        (
+            "connector_in_wrong_role",
+            "E0113",
+            good("connector: sqlite\n      spec", "connector: parquet\n      spec"),
+        ),
+        (
+            "upsert_into_csv",
+            "E0117",
+            good("connector: sqlite\n        spec", "connector: csv\n        spec"),
+        ),
         ("soft_deletes_into_csv", "E0118", {
             copy("deletes: soft").replace("connector: sqlite\n        spec", "connector: csv\n        spec")
         }),
         ("unknown_write", "E0115", good("write: upsert", "write: upset")),
         ("alias_bomb", "E0102", bomb),
-        ("too_many_aliases", "E0102", format!("version: 1\na: &a x\nb: [{}]\n", vec!["*a"; 65].join(", "))),
+        (
+            "too_many_aliases",
+            "E0102",
+            format!("version: 1\na: &a x\nb: [{}]\n", vec!["*a"; 65].join(", ")),
+        ),
         ("alias_to_itself", "E0101", "version: 1\na: &a [*a]\n".to_owned()),
-        ("deep_nesting", "E0102", format!("version: 1\na: {}\n", "[".repeat(10_000))),
-        ("deep_block_nesting", "E0102", (0..100).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect()),
+        (
+            "deep_nesting",
+            "E0102",
+            format!("version: 1\na: {}\n", "[".repeat(10_000)),
+        ),
+        (
+            "deep_block_nesting",
+            "E0102",
+            (0..100).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect(),
+        ),
         ("tab_in_indentation", "E0101", good("    source:", "\tsource:")),
-        ("unquoted_expression_in_brackets", "E0101", good("[customers, orders]", "[${STREAMS}]")),
+        (
+            "unquoted_expression_in_brackets",
+            "E0101",
+            good("[customers, orders]", "[${STREAMS}]"),
+        ),
         ("unquoted_star", "E0101", good("[customers, orders]", "[*]")),
-        ("bad_indentation", "E0101", good("        write: upsert", "       write: upsert")),
+        (
+            "bad_indentation",
+            "E0101",
+            good("        write: upsert", "       write: upsert"),
+        ),
         ("unclosed_quote", "E0101", good("./copy.db }", "\"./copy.db }")),
-        ("duplicate_key", "E0110", good("        write: upsert", "        write: upsert\n        write: append")),
-        ("merge_key", "E0109", good("        write: upsert", "        <<: { write: append }")),
+        (
+            "duplicate_key",
+            "E0110",
+            good("        write: upsert", "        write: upsert\n        write: append"),
+        ),
+        (
+            "merge_key",
+            "E0109",
+            good("        write: upsert", "        <<: { write: append }"),
+        ),
         ("tag", "E0109", good("./copy.db", "!env COPY")),
         ("list_as_key", "E0109", good("version: 1", "version: 1\n? [a, b]\n: c")),
         ("wrong_type_of_list", "E0105", good("[customers, orders]", "customers")),
+        (
+            "list_of_sources",
+            "E0105 E0105",
+            "version: 1\npipelines: { p: { source: [a], destinations: b } }\n".to_owned(),
+        ),
+        (
+            "misspelt_connector_field",
+            "E0104",
+            good("connector: sqlite\n        spec", "conector: sqlite\n        spec"),
+        ),
+        (
+            "template_without_quotes",
+            "E0101",
+            good("{ path: ./copy.db }", "\n          path: {stream}/x"),
+        ),
+        (
+            "template_that_is_a_map",
+            "E0105",
+            good("{ path: ./copy.db }", "\n          path: {stream}"),
+        ),
         ("wrong_type_of_map", "E0105", copy("batch: 8MiB")),
-        ("wrong_type_in_spec", "E0105", good("{ path: ./copy.db }", "{ path: [a, b] }")),
+        (
+            "wrong_type_in_spec",
+            "E0105",
+            good("{ path: ./copy.db }", "{ path: [a, b] }"),
+        ),
         ("quoted_number", "E0105", copy("batch: { rows_max: \"100\" }")),
         ("number_out_of_range", "E0103", copy("batch: { rows_max: 0 }")),
-        ("number_out_of_range_in_spec", "E0103", good("{ path: ./shop.db }", "{ path: ./shop.db, workers: 65 }")),
-        ("unknown_word_in_spec", "E0115", good("{ path: ./shop.db }", "{ path: ./shop.db, capture: trigger }")),
-        ("duration_in_spec", "E0103", good("{ path: ./shop.db }", "{ path: ./shop.db, poll_every: 5 }")),
+        (
+            "number_out_of_range_in_spec",
+            "E0103",
+            good("{ path: ./shop.db }", "{ path: ./shop.db, workers: 65 }"),
+        ),
+        (
+            "unknown_word_in_spec",
+            "E0115",
+            good("{ path: ./shop.db }", "{ path: ./shop.db, capture: trigger }"),
+        ),
+        (
+            "duration_in_spec",
+            "E0103",
+            good("{ path: ./shop.db }", "{ path: ./shop.db, poll_every: 5 }"),
+        ),
         ("empty_file", "E0119", "# nothing yet\n".to_owned()),
         ("not_a_map", "E0105", "- version: 1\n".to_owned()),
         ("missing_version", "E0108", good("version: 1\n", "")),
         ("unknown_version", "E0108", good("version: 1", "version: 2")),
         ("version_as_text", "E0105", good("version: 1", "version: [1]")),
         ("two_pipelines_of_one_name", "E0111", format!("{GOOD}---\n{GOOD}")),
-        ("two_runtimes", "E0111 W0112", format!("{}---\nversion: 1\nruntime: {{}}\nsources: {{ x: {{}} }}\n", runtime("{}"))),
-        ("no_pipeline", "E0119", "version: 1\nruntime: { log: { level: debug } }\n".to_owned()),
-        ("no_destination", "E0119", GOOD[..GOOD.find("      copy:").unwrap()].replace("destinations:", "destinations: {}")),
-        ("missing_destinations", "E0107", GOOD[..GOOD.find("    destinations:").unwrap()].to_owned()),
+        (
+            "two_runtimes",
+            "E0111 W0112",
+            format!(
+                "{}---\nversion: 1\nruntime: {{}}\nsources: {{ x: {{}} }}\n",
+                runtime("{}")
+            ),
+        ),
+        (
+            "no_pipeline",
+            "E0119",
+            "version: 1\nruntime: { log: { level: debug } }\n".to_owned(),
+        ),
+        (
+            "no_destination",
+            "E0119",
+            GOOD[..GOOD.find("      copy:").unwrap()].replace("destinations:", "destinations: {}"),
+        ),
+        (
+            "missing_destinations",
+            "E0107",
+            GOOD[..GOOD.find("    destinations:").unwrap()].to_owned(),
+        ),
         ("no_stream", "E0119", good("[customers, orders]", "[]")),
-        ("missing_streams", "E0107", good("      streams: [customers, orders]\n", "")),
+        (
+            "missing_streams",
+            "E0107",
+            good("      streams: [customers, orders]\n", ""),
+        ),
         ("unknown_stream_in_overrides", "E0128 E0128", {
-            good("[customers, orders]", "{ include: [customers, orders], overrides: { order: { key: [id] }, x: {} } }")
+            good(
+                "[customers, orders]",
+                "{ include: [customers, orders], overrides: { order: { key: [id] }, x: {} } }",
+            )
         }),
         ("unknown_type_in_overrides", "E0115", {
-            good("[customers, orders]", "{ include: [orders], overrides: { orders: { columns: { total: texd } } } }")
+            good(
+                "[customers, orders]",
+                "{ include: [orders], overrides: { orders: { columns: { total: texd } } } }",
+            )
         }),
         ("unknown_reference", "E0114", {
-            let sources = "version: 1\nsources:\n  main: { connector: sqlite, spec: { path: a }, streams: [a] }\npipelines:\n";
+            let sources =
+                "version: 1\nsources:\n  main: { connector: sqlite, spec: { path: a }, streams: [a] }\npipelines:\n";
             format!("{sources}  shop: {{ source: man, destinations: {{ x: {{ connector: \"null\" }} }} }}\n")
         }),
-        ("contradicting_backoff", "E0116", copy("retry: { backoff_min: 10s, backoff_max: 1s }")),
+        (
+            "contradicting_backoff",
+            "E0116",
+            copy("retry: { backoff_min: 10s, backoff_max: 1s }"),
+        ),
         ("bad_retry_for", "E0103", copy("retry: { for: ever }")),
         ("disk_spool", "E0106", runtime("{ spool: { home: disk } }")),
         ("detach", "E0106", copy("when_behind: { then: detach }")),
         ("dead_letters", "E0106", copy("dead_letters: { to: state }")),
         ("schedule", "E0106", good("    source:", "    every: 6h\n    source:")),
         ("tests_block", "E0106", good("version: 1", "version: 1\ntests: []")),
-        ("cloudquery_document", "E0106", "kind: source\nspec: { name: xkcd, path: cloudquery/xkcd }\n".to_owned()),
+        (
+            "cloudquery_document",
+            "E0106",
+            "kind: source\nspec: { name: xkcd, path: cloudquery/xkcd }\n".to_owned(),
+        ),
         ("bad_pipeline_name", "E0126", good("  shop:", "  \"the shop/1\":")),
-        ("memory_too_small", "E0125", runtime("{ memory: { limit: 16MiB }, spool: { window_max: 32MiB } }")),
+        (
+            "memory_too_small",
+            "E0125",
+            runtime("{ memory: { limit: 16MiB }, spool: { window_max: 32MiB } }"),
+        ),
         ("two_destinations_in_one_place", "W0113 N0110", {
             format!("{GOOD}      again:\n        connector: sqlite\n        spec: {{ path: ./copy.db }}\n")
         }),
-        ("control_characters", "E0104", good("version: 1", "version: 1\n\"a\\e[31m\\u202eb\": 1")),
+        (
+            "control_characters",
+            "E0104",
+            good("version: 1", "version: 1\n\"a\\e[31m\\u202eb\": 1"),
+        ),
         ("everything_at_once", "E0107 E0105 E0115 E0103 E0103 E0112", {
             "version: 1\npipelines:\n  p:\n    source: { spec: 3, streams: [a] }\n    destinations:\n      d: \
              { connector: postgress, write: mirrors, batch: { bytes_max: 1, wait_max: x }, transformers: 7 }\n"
@@ -147,12 +320,38 @@ fn every_broken_file_is_told_what_and_where_and_what_to_do() {
         }
         assert_eq!(loaded.plan.is_none(), loaded.has_errors(), "{name}");
         for finding in loaded.findings() {
-            let place = finding.primary().unwrap_or_else(|| panic!("{name} has no place: {finding:?}"));
+            let place = finding
+                .primary()
+                .unwrap_or_else(|| panic!("{name} has no place: {finding:?}"));
             assert!(place.end_column >= place.column, "{name}");
         }
         insta::with_settings!({ omit_expression => true }, { insta::assert_snapshot!(name, screen) });
     }
     assert!(unexpected.is_empty(), "{}", unexpected.join("\n"));
+}
+
+#[test]
+fn a_finding_may_show_two_files() {
+    let environment = std::collections::BTreeMap::new();
+    let loaded = load(
+        &[Input::new("a.yaml", GOOD), Input::new("b.yaml", GOOD)],
+        &catalog(),
+        &environment,
+    );
+    insta::assert_snapshot!("two_files", loaded.render_findings(&Screen::default()));
+}
+
+#[test]
+fn line_endings_of_windows_change_nothing() {
+    let text = GOOD.replace("write: upsert", "wirte: upsert");
+    let (unix, windows) = (load_with(&text, &[]), load_with(&text.replace('\n', "\r\n"), &[]));
+    assert_eq!(unix.findings(), windows.findings());
+    assert_eq!(
+        unix.render_findings(&Screen::default()),
+        windows.render_findings(&Screen::default())
+    );
+    let plan = |text: &str| format!("{:?}", load_with(text, &[]).plan.unwrap());
+    assert_eq!(plan(GOOD), plan(&GOOD.replace('\n', "\r\n")));
 }
 
 #[test]

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use highwater_config::{
-    Batch, Catalog, ConnectorInfo, Deletes, DestinationInfo, Input, Loaded, OnSchemaChange, SourceInfo, TransformerInfo,
-    Write, load,
+    Batch, Catalog, ConnectorInfo, Deletes, DestinationInfo, Input, Loaded, OnSchemaChange, SourceInfo,
+    TransformerInfo, Write, load,
 };
 use schemars::{JsonSchema, schema_for};
 use serde_json::Value;
@@ -149,7 +149,10 @@ fn schema<T: JsonSchema>() -> Value {
 
 fn source(spec_schema: Value) -> Option<SourceInfo> {
     let override_types = ["text", "blob", "int64", "float64"].map(str::to_owned).to_vec();
-    Some(SourceInfo { spec_schema, override_types })
+    Some(SourceInfo {
+        spec_schema,
+        override_types,
+    })
 }
 
 fn table(spec_schema: Value) -> Option<DestinationInfo> {
@@ -180,32 +183,57 @@ fn files(spec_schema: Value) -> Option<DestinationInfo> {
 pub(crate) fn catalog() -> Catalog {
     let mut catalog = Catalog::default();
     let mut add = |name: &str, doc: &str, source, destination| {
-        let info = ConnectorInfo { doc: doc.to_owned(), source, transformer: None, destination };
+        let info = ConnectorInfo {
+            doc: doc.to_owned(),
+            source,
+            transformer: None,
+            destination,
+        };
         catalog.insert(name, info);
     };
-    add("sqlite", "SQLite database files.", source(schema::<SqliteSource>()), table(schema::<SqliteDestination>()));
-    add("postgres", "PostgreSQL.", source(schema::<PostgresSource>()), table(schema::<PostgresDestination>()));
+    add(
+        "sqlite",
+        "SQLite database files.",
+        source(schema::<SqliteSource>()),
+        table(schema::<SqliteDestination>()),
+    );
+    add(
+        "postgres",
+        "PostgreSQL.",
+        source(schema::<PostgresSource>()),
+        table(schema::<PostgresDestination>()),
+    );
     add("parquet", "Parquet files.", None, files(schema::<Files>()));
     add("csv", "CSV files.", None, files(schema::<Files>()));
     add("http", "HTTP.", None, files(schema::<Http>()));
     add("null", "Nothing, for measuring.", None, table(schema::<Nothing>()));
-    let transformer = Some(TransformerInfo { spec_schema: schema::<Filter>() });
-    let filter = ConnectorInfo { doc: "Keeps some rows.".to_owned(), transformer, ..ConnectorInfo::default() };
+    let transformer = Some(TransformerInfo {
+        spec_schema: schema::<Filter>(),
+    });
+    let filter = ConnectorInfo {
+        doc: "Keeps some rows.".to_owned(),
+        transformer,
+        ..ConnectorInfo::default()
+    };
     catalog.insert("filter", filter);
     catalog
 }
 
 /// Loads one file named `highwater.yaml` with an environment of these variables.
 pub(crate) fn load_with(text: &str, variables: &[(&str, &str)]) -> Loaded {
-    let environment: BTreeMap<String, String> =
-        variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let environment: BTreeMap<String, String> = variables
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
     load(&[Input::new("highwater.yaml", text)], &catalog(), &environment)
 }
 
 /// `CODE line:column message`, one finding a line.
 pub(crate) fn told(loaded: &Loaded) -> String {
     let tell = |finding: &highwater_config::Finding| {
-        let place = finding.primary().map_or(String::new(), |place| format!(" {}:{}", place.line, place.column));
+        let place = finding
+            .primary()
+            .map_or(String::new(), |place| format!(" {}:{}", place.line, place.column));
         format!("{}{place} {}\n", finding.code, finding.message)
     };
     loaded.findings().iter().map(tell).collect()

@@ -20,7 +20,10 @@ fn expanded(path: &str, variables: &[(&str, &str)]) -> String {
     let loaded = load_with(&config(path), variables);
     let findings = told(&loaded);
     match loaded.plan {
-        Some(plan) => plan.pipelines[0].source.spec.value()["path"].as_str().unwrap().to_owned(),
+        Some(plan) => plan.pipelines[0].source.spec.value()["path"]
+            .as_str()
+            .unwrap()
+            .to_owned(),
         None => findings,
     }
 }
@@ -54,7 +57,16 @@ fn values_stand_where_they_are_named() {
 
 #[test]
 fn a_value_is_never_read_as_yaml_and_never_expanded_again() {
-    for value in ["a: b", "[1, 2]", "x\n  injected: true", "${HOME}", "*anchor", "# comment", "'", "null"] {
+    for value in [
+        "a: b",
+        "[1, 2]",
+        "x\n  injected: true",
+        "${HOME}",
+        "*anchor",
+        "# comment",
+        "'",
+        "null",
+    ] {
         assert_eq!(expanded("${A}", &[("A", value)]), value);
     }
 }
@@ -70,7 +82,10 @@ fn an_expanded_number_is_one_where_a_number_is_wanted() {
         }
     };
     assert_eq!(workers("4"), "4");
-    assert_eq!(workers("four"), "E0105 8:18 wrong type for `workers`: expected a whole number, found text\n");
+    assert_eq!(
+        workers("four"),
+        "E0105 8:18 wrong type for `workers`: expected a whole number, found text\n"
+    );
     assert_eq!(workers("99"), "E0103 8:18 `workers` must be at most 64\n");
 }
 
@@ -78,17 +93,35 @@ fn an_expanded_number_is_one_where_a_number_is_wanted() {
 fn what_cannot_be_expanded_is_told_at_its_dollar() {
     for (written, findings) in [
         ("a/${MISSING}", "E0121 7:17 environment variable `MISSING` is not set\n"),
-        ("${MISSING:?where is it}", "E0121 7:15 environment variable `MISSING` is not set: `where is it`\n"),
-        ("\"\\t${MISSING}\"", "E0121 7:18 environment variable `MISSING` is not set\n"),
-        ("${A}${B}", "E0121 7:15 environment variable `A` is not set\nE0121 7:19 environment variable `B` is not set\n"),
+        (
+            "${MISSING:?where is it}",
+            "E0121 7:15 environment variable `MISSING` is not set: `where is it`\n",
+        ),
+        (
+            "\"\\t${MISSING}\"",
+            "E0121 7:18 environment variable `MISSING` is not set\n",
+        ),
+        (
+            "${A}${B}",
+            "E0121 7:15 environment variable `A` is not set\nE0121 7:19 environment variable `B` is not set\n",
+        ),
         ("${}", "E0122 7:15 `` is not the name of a variable\n"),
         ("${A B}", "E0122 7:15 `A B` is not the name of a variable\n"),
         ("${A:-${B}}", "E0122 7:15 a default cannot hold another `${...}`\n"),
         ("${secret:A}", "E0122 7:15 `secret:A` names no provider\n"),
         ("${secret:vault:A}", "E0122 7:15 unknown provider `vault`\n"),
-        ("${secret:exec:pass}", "E0106 7:15 `${secret:exec:...}` is not available in this version\n"),
-        ("${time:now}", "E0106 7:15 `${time:...}` is not available in this version\n"),
-        ("${file:/nowhere}", "E0123 7:15 cannot read file `/nowhere`: entity not found\n"),
+        (
+            "${secret:exec:pass}",
+            "E0106 7:15 `${secret:exec:...}` is not available in this version\n",
+        ),
+        (
+            "${time:now}",
+            "E0106 7:15 `${time:...}` is not available in this version\n",
+        ),
+        (
+            "${file:/nowhere}",
+            "E0123 7:15 cannot read file `/nowhere`: entity not found\n",
+        ),
     ] {
         assert_eq!(expanded(written, &[]), findings, "{written}");
     }
@@ -99,7 +132,10 @@ fn comments_and_keys_are_left_alone() {
     let text = config("a").replace("path: a", "path: a # ${MISSING}");
     assert_eq!(told(&load_with(&text, &[])), "");
     let text = config("a").replace("path: a", "path: a\n        ${A}: b");
-    assert_eq!(told(&load_with(&text, &[("A", "capture")])), "E0104 8:9 unknown field `${A}`\n");
+    assert_eq!(
+        told(&load_with(&text, &[("A", "capture")])),
+        "E0104 8:9 unknown field `${A}`\n"
+    );
 }
 
 #[test]
@@ -110,17 +146,32 @@ fn files_give_their_text_without_the_last_line_break() {
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
     let text = config(&format!("\"${{secret:file:{}}}\"", path.display()));
     let inputs = [Input::new("highwater.yaml", text)];
-    let loaded = load(&inputs, &catalog(), &ProcessEnvironment);
-    assert_eq!(loaded.findings().iter().map(|finding| finding.code).collect::<Vec<_>>(), ["W0111"]);
+    let loaded = load(&inputs, &catalog(), &ProcessEnvironment::default());
+    assert_eq!(
+        loaded.findings().iter().map(|finding| finding.code).collect::<Vec<_>>(),
+        ["W0111"]
+    );
     let plan = loaded.plan.as_ref().unwrap();
     assert_eq!(plan.pipelines[0].source.spec.value()["path"], "s3cret value");
     assert_eq!(plan.pipelines[0].source.spec.redacted()["path"], "***");
     assert_eq!(loaded.secrets.scrub("cannot open s3cret value"), "cannot open ***");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-    assert!(load(&inputs, &catalog(), &ProcessEnvironment).findings().is_empty());
+    assert!(
+        load(&inputs, &catalog(), &ProcessEnvironment::default())
+            .findings()
+            .is_empty()
+    );
     let folder_text = config(&format!("${{file:{}}}", folder.path().display()));
-    let refused = load(&[Input::new("highwater.yaml", folder_text)], &catalog(), &ProcessEnvironment);
-    assert!(told(&refused).ends_with("it is not a regular file\n"), "{}", told(&refused));
+    let refused = load(
+        &[Input::new("highwater.yaml", folder_text)],
+        &catalog(),
+        &ProcessEnvironment::default(),
+    );
+    assert!(
+        told(&refused).ends_with("it is not a regular file\n"),
+        "{}",
+        told(&refused)
+    );
 }
 
 /// A canary in every way by which a secret can come in; it must come out in none of the ways by which things are shown.
@@ -144,7 +195,12 @@ fn a_secret_is_shown_nowhere() {
         assert!(!text.contains(canary), "{text}");
     }
     let codes: Vec<&str> = loaded.findings().iter().map(|finding| finding.code).collect();
-    assert_eq!(codes, ["E0105", "E0115", "E0115", "E0103", "W0110", "W0110", "W0110", "W0110", "N0110"]);
+    assert_eq!(
+        codes,
+        [
+            "E0105", "E0115", "E0115", "E0103", "W0110", "W0110", "W0110", "W0110", "N0110"
+        ]
+    );
 }
 
 #[test]
@@ -159,5 +215,9 @@ fn secrets_too_short_to_scrub_are_still_masked_where_they_stand() {
 #[test]
 fn the_environment_is_asked_for_nothing_that_is_not_named() {
     let environment: BTreeMap<String, String> = BTreeMap::new();
-    assert!(load(&[Input::new("a.yaml", config("plain"))], &catalog(), &environment).plan.is_some());
+    assert!(
+        load(&[Input::new("a.yaml", config("plain"))], &catalog(), &environment)
+            .plan
+            .is_some()
+    );
 }

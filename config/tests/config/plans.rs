@@ -40,22 +40,40 @@ const MIB: u64 = 1 << 20;
 #[test]
 fn quickstart_gets_the_defaults() {
     let loaded = load_with(QUICKSTART, &[]);
-    assert_eq!(told(&loaded), "N0110 4:3 a slow destination of `shop` can hold the others\n");
+    assert_eq!(
+        told(&loaded),
+        "N0110 4:3 a slow destination of `shop` can hold the others\n"
+    );
     let plan = loaded.plan.unwrap();
     let runtime = &plan.runtime;
     assert_eq!(runtime.state_path.to_str(), Some("./.highwater/state"));
-    assert_eq!((runtime.memory_limit_bytes, runtime.spool.window_max_bytes), (512 * MIB, 64 * MIB));
+    assert_eq!(
+        (runtime.memory_limit_bytes, runtime.spool.window_max_bytes),
+        (512 * MIB, 64 * MIB)
+    );
     assert_eq!(runtime.admin.listen.unwrap().to_string(), "127.0.0.1:7400");
     assert!(runtime.admin.token.is_none());
     assert_eq!((runtime.log.format, runtime.log.level), (None, LogLevel::Info));
     assert_eq!(runtime.shutdown_timeout, Duration::from_secs(60));
     let shop = plan.pipeline("shop").unwrap();
-    assert_eq!(shop.source.spec.value(), &json!({ "path": "./shop.db", "capture": "triggers" }));
+    assert_eq!(
+        shop.source.spec.value(),
+        &json!({ "path": "./shop.db", "capture": "triggers" })
+    );
     assert_eq!(shop.source.streams.include, ["customers", "orders", "order_lines"]);
-    let [lake, copy] = shop.destinations.as_slice() else { panic!("{shop:?}") };
+    let [lake, copy] = shop.destinations.as_slice() else {
+        panic!("{shop:?}")
+    };
     assert_eq!((lake.name.as_str(), lake.connector.as_str()), ("lake", "parquet"));
     assert_eq!(lake.write, WriteMode::Always(Write::Append));
-    assert_eq!(lake.batch, Batch { bytes_max: 64 * MIB, rows_max: u64::MAX, wait_max: Duration::from_secs(60) });
+    assert_eq!(
+        lake.batch,
+        Batch {
+            bytes_max: 64 * MIB,
+            rows_max: u64::MAX,
+            wait_max: Duration::from_secs(60)
+        }
+    );
     assert_eq!(copy.write, WriteMode::Always(Write::Upsert));
     assert_eq!(copy.batch, Batch::default());
     assert_eq!((copy.deletes, copy.when_behind), (Deletes::Apply, WhenBehind::Hold));
@@ -106,7 +124,10 @@ pipelines:
     destinations: { main: warehouse, look: { connector: \"null\", when_behind: { then: hold } } }
 ";
     let loaded = load_with(text, &[("TOKEN", "t0ken"), ("URL", "postgres://u:p4ss@h/d")]);
-    assert_eq!(told(&loaded), "N0110 36:3 a slow destination of `shop` can hold the others\n");
+    assert_eq!(
+        told(&loaded),
+        "N0110 36:3 a slow destination of `shop` can hold the others\n"
+    );
     let plan = loaded.plan.unwrap();
     let runtime = &plan.runtime;
     assert_eq!(runtime.admin.token.as_ref().unwrap().expose_secret(), "t0ken");
@@ -120,17 +141,43 @@ pipelines:
     assert!(streams.selects("public.orders") && !streams.selects("public.sessions"));
     assert!(!streams.columns["public.customers"].selects("password_hash"));
     let events = &streams.overrides["public.events"];
-    assert_eq!((events.key.as_deref(), events.snapshot), (Some(&["event_id".to_owned()][..]), Some(Snapshot::Skip)));
+    assert_eq!(
+        (events.key.as_deref(), events.snapshot),
+        (Some(&["event_id".to_owned()][..]), Some(Snapshot::Skip))
+    );
     assert_eq!(events.columns["amount"], "text");
     assert_eq!(shop.transformers[0].name, "adults");
-    assert_eq!(shop.transformers[0].spec.value()["rows"]["public.customers"]["equals"], 18);
-    let [main, look] = shop.destinations.as_slice() else { panic!("{shop:?}") };
-    assert_eq!((main.name.as_str(), main.spec.value()["path"].as_str()), ("main", Some("NO")), "NO is not false");
-    assert_eq!((main.write, main.deletes), (WriteMode::Always(Write::Mirror), Deletes::Soft));
-    assert_eq!(main.batch, Batch { bytes_max: MIB, rows_max: 100, wait_max: Duration::from_secs(1) });
+    assert_eq!(
+        shop.transformers[0].spec.value()["rows"]["public.customers"]["equals"],
+        18
+    );
+    let [main, look] = shop.destinations.as_slice() else {
+        panic!("{shop:?}")
+    };
+    assert_eq!(
+        (main.name.as_str(), main.spec.value()["path"].as_str()),
+        ("main", Some("NO")),
+        "NO is not false"
+    );
+    assert_eq!(
+        (main.write, main.deletes),
+        (WriteMode::Always(Write::Mirror), Deletes::Soft)
+    );
+    assert_eq!(
+        main.batch,
+        Batch {
+            bytes_max: MIB,
+            rows_max: 100,
+            wait_max: Duration::from_secs(1)
+        }
+    );
     assert_eq!(main.retry.give_up_after, Some(Duration::from_secs(3_600)));
     assert_eq!(main.when_behind, WhenBehind::Rewind);
-    let names: Vec<&str> = main.transformers.iter().map(|transformer| transformer.name.as_str()).collect();
+    let names: Vec<&str> = main
+        .transformers
+        .iter()
+        .map(|transformer| transformer.name.as_str())
+        .collect();
     assert_eq!(names, ["big", "adults"]);
     let untyped = &main.transformers[0].spec.value()["rows"]["public.orders"]["equals"];
     assert_eq!(untyped, "1.10", "an untyped 1.10 is not 1.1");
@@ -145,7 +192,10 @@ fn json_is_read_as_well() {
     let loaded = load_with(text, &[]);
     assert_eq!(told(&loaded), "");
     let plan = loaded.plan.unwrap();
-    assert_eq!(plan.pipelines[0].source.spec.value(), &json!({ "path": "a/b", "workers": 2 }));
+    assert_eq!(
+        plan.pipelines[0].source.spec.value(),
+        &json!({ "path": "a/b", "workers": 2 })
+    );
     assert_eq!(plan.pipelines[0].destinations[0].batch.rows_max, 10);
 }
 
@@ -165,16 +215,25 @@ pipelines:
 fn variants_of_a_spec_are_told_apart() {
     let spec = |connector: &str, spec: &str| {
         let text = QUICKSTART.replace("connector: parquet", &format!("connector: {connector}"));
-        let text = text.replace("spec:\n          path: ./out/{stream}/date={date}/", &format!("spec: {spec}"));
+        let text = text.replace(
+            "spec:\n          path: ./out/{stream}/date={date}/",
+            &format!("spec: {spec}"),
+        );
         let loaded = load_with(&text, &[]);
-        let errors: String =
-            told(&loaded).lines().filter(|line| line.starts_with('E')).map(|line| format!("{line}\n")).collect();
+        let errors: String = told(&loaded)
+            .lines()
+            .filter(|line| line.starts_with('E'))
+            .map(|line| format!("{line}\n"))
+            .collect();
         match loaded.plan {
             Some(plan) => plan.pipelines[0].destinations[0].spec.value().to_string(),
             None => errors,
         }
     };
-    assert_eq!(spec("parquet", "{ path: a, compression: snappy }"), r#"{"path":"a","compression":"snappy"}"#);
+    assert_eq!(
+        spec("parquet", "{ path: a, compression: snappy }"),
+        r#"{"path":"a","compression":"snappy"}"#
+    );
     assert_eq!(
         spec("parquet", "{ path: a, compression: { zstd: { level: 3 } } }"),
         r#"{"path":"a","compression":{"zstd":{"level":3}}}"#
@@ -185,19 +244,28 @@ fn variants_of_a_spec_are_told_apart() {
     );
     assert_eq!(
         spec("parquet", "{ path: a, compression: snapy }"),
-        "E0115 15:38 `snapy` is not a value of `compression`\n"
+        "E0115 15:39 `snapy` is not a value of `compression`\n"
     );
     assert_eq!(spec("parquet", "{ path: a, compression: ~ }"), r#"{"path":"a"}"#);
     assert_eq!(
-        spec("http", "{ endpoint: h, auth: { kind: bearer, token: \"${X:-t}\" }, ratio: 1e3, headers: { a: 1, b: true } }"),
+        spec(
+            "http",
+            "{ endpoint: h, auth: { kind: bearer, token: \"${X:-t}\" }, ratio: 1e3, headers: { a: 1, b: true } }"
+        ),
         r#"{"endpoint":"h","auth":{"kind":"bearer","token":"t"},"ratio":1000.0,"headers":{"a":"1","b":"true"}}"#
     );
     assert_eq!(
         spec("http", "{ endpoint: h, auth: { kind: bearer, user: u } }"),
         "E0107 15:30 missing field `token`\nE0104 15:52 unknown field `user`\n"
     );
-    assert_eq!(spec("http", "{ endpoint: h, auth: { kind: bare } }"), "E0115 15:44 `bare` is not a value of `kind`\n");
-    assert_eq!(spec("http", "{ endpoint: h, auth: {} }"), "E0107 15:30 missing field `kind`\n");
+    assert_eq!(
+        spec("http", "{ endpoint: h, auth: { kind: bare } }"),
+        "E0115 15:44 `bare` is not a value of `kind`\n"
+    );
+    assert_eq!(
+        spec("http", "{ endpoint: h, auth: {} }"),
+        "E0107 15:30 missing field `kind`\n"
+    );
     assert_eq!(
         spec("http", "{ endpoint: h, headers: [a] }"),
         "E0105 15:39 wrong type for `headers`: expected a map, found a list\n"
@@ -213,7 +281,10 @@ fn the_window_shrinks_with_the_limit() {
     };
     // Buffers are 16 + 1 MiB, the floor is 1 MiB.
     assert_eq!(with("{ memory: { limit: 64MiB } }"), Some(23 * MIB));
-    assert_eq!(with("{ memory: { limit: 64MiB }, spool: { window_max: 46MiB } }"), Some(46 * MIB));
+    assert_eq!(
+        with("{ memory: { limit: 64MiB }, spool: { window_max: 46MiB } }"),
+        Some(46 * MIB)
+    );
     assert_eq!(with("{ memory: { limit: 64MiB }, spool: { window_max: 47MiB } }"), None);
     assert_eq!(with("{ memory: { limit: 18MiB } }"), None);
 }
@@ -245,7 +316,10 @@ fn plan_hash_changes_with_the_meaning_and_with_nothing_else() {
     let mut all = vec![base];
     for text in [
         QUICKSTART.replace("order_lines]", "order_line]"),
-        QUICKSTART.replace("[customers, orders, order_lines]", "{ include: [customers, orders, order_lines], exclude: [x] }"),
+        QUICKSTART.replace(
+            "[customers, orders, order_lines]",
+            "{ include: [customers, orders, order_lines], exclude: [x] }",
+        ),
         chain("1"),
         chain("2"),
     ] {
@@ -263,10 +337,16 @@ fn stream_hash_knows_nothing_of_other_streams() {
     let hashes = |text: &str| {
         let plan = plan(text);
         let shop = &plan.pipelines[0];
-        (shop.stream_hash_for(&shop.destinations[0], "orders"), shop.stream_hash_for(&shop.destinations[1], "orders"))
+        (
+            shop.stream_hash_for(&shop.destinations[0], "orders"),
+            shop.stream_hash_for(&shop.destinations[1], "orders"),
+        )
     };
     let (lake, copy) = hashes(QUICKSTART);
-    assert_eq!(hashes(&QUICKSTART.replace("order_lines]", "order_lines, payments]")), (lake.clone(), copy.clone()));
+    assert_eq!(
+        hashes(&QUICKSTART.replace("order_lines]", "order_lines, payments]")),
+        (lake.clone(), copy.clone())
+    );
     let filtered = QUICKSTART.replace(
         "          path: ./copy.db\n",
         "          path: ./copy.db\n        transformers: [{ connector: filter, spec: { rows: {} } }]\n",

@@ -48,5 +48,7 @@ fn undescribed(value: &Value, path: &str, bare: &mut Vec<String>) {
     if object.contains_key("x-reload") && object["description"].as_str().is_none_or(str::is_empty) {
         bare.push(path.to_owned());
     }
-    object.iter().for_each(|(name, value)| undescribed(value, &format!("{path}/{name}"), bare));
+    object
+        .iter()
+        .for_each(|(name, value)| undescribed(value, &format!("{path}/{name}"), bare));
 }

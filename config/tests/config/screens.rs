@@ -60,14 +60,20 @@ fn findings_serialize_as_the_json_envelope_says() {
     assert!(!findings.contains("letmein"));
     insta::assert_snapshot!("validate_json", findings);
     let summary = serde_json::to_value(loaded.summary(Duration::from_micros(4_200))).unwrap();
-    assert_eq!(summary, serde_json::json!({ "files": 1, "errors": 4, "warnings": 1, "elapsed_seconds": 0.004 }));
+    assert_eq!(
+        summary,
+        serde_json::json!({ "files": 1, "errors": 4, "warnings": 1, "elapsed_seconds": 0.004 })
+    );
 }
 
 #[test]
 fn colour_adds_nothing_that_is_not_in_the_text() {
     let loaded = load_with(SHOP, &[]);
     let plain = loaded.render_findings(&Screen::default());
-    let coloured = loaded.render_findings(&Screen { is_coloured: true, ..Screen::default() });
+    let coloured = loaded.render_findings(&Screen {
+        is_coloured: true,
+        ..Screen::default()
+    });
     assert!(coloured.contains("\u{1b}["));
     let mut stripped = String::new();
     let mut rest = coloured.as_str();
@@ -86,7 +92,10 @@ fn a_valid_file_prints_one_line() {
         .replace("write: upsert", "write: append")
         .replace("wait_maximum: 1m, bytes_max: 64MB0", "wait_max: 1m, bytes_max: 64MiB")
         .replace("letmein", "${secret:env:PASSWORD}");
-    let loaded = load_with(&text, &[("SHOP_URL", "postgres://localhost/shop"), ("PASSWORD", "letmein")]);
+    let loaded = load_with(
+        &text,
+        &[("SHOP_URL", "postgres://localhost/shop"), ("PASSWORD", "letmein")],
+    );
     assert_eq!(
         loaded.render_summary(Duration::from_millis(1_234)),
         "Checked 1 file, 1 pipeline, 3 destinations in 1.2 s: no errors\n"
@@ -94,13 +103,19 @@ fn a_valid_file_prints_one_line() {
     assert!(!loaded.has_errors());
     let plan = loaded.plan.unwrap();
     let warehouse = &plan.pipelines[0].destinations[2];
-    assert_eq!(warehouse.spec.value()["url"], "postgres://highwater:letmein@warehouse/shop");
+    assert_eq!(
+        warehouse.spec.value()["url"],
+        "postgres://highwater:letmein@warehouse/shop"
+    );
     assert!(!format!("{plan:?}").contains("letmein"));
 }
 
 #[test]
 fn a_connector_reports_at_its_own_pointer_and_secrets_stay_hidden() {
-    let text = SHOP.replace("${secret:env:SHOP_URL}", "\"${secret:env:SHOP_URL:-postgres://u:hunter2000@h/shop}\"");
+    let text = SHOP.replace(
+        "${secret:env:SHOP_URL}",
+        "\"${secret:env:SHOP_URL:-postgres://u:hunter2000@h/shop}\"",
+    );
     let mut loaded = load_with(&text, &[]);
     let destination = Part::destination("shop", "lake");
     loaded.report_at(
@@ -112,15 +127,30 @@ fn a_connector_reports_at_its_own_pointer_and_secrets_stay_hidden() {
     let source = Part::source("shop");
     let refused = "cannot log in with postgres://u:hunter2000@h/shop";
     loaded.report_at(&source, "/spec/url", "", Finding::error(&codes::E0127, refused));
-    loaded.report_at(&source, "/streams/1", "has no key", Finding::error(&codes::E0127, "cannot publish `orders`"));
-    loaded.report_at(&source, "/spec/snapshot/workers", "", Finding::error(&codes::E0127, "too many workers"));
+    loaded.report_at(
+        &source,
+        "/streams/1",
+        "has no key",
+        Finding::error(&codes::E0127, "cannot publish `orders`"),
+    );
+    loaded.report_at(
+        &source,
+        "/spec/snapshot/workers",
+        "",
+        Finding::error(&codes::E0127, "too many workers"),
+    );
     let ours = loaded.findings().iter().filter(|finding| finding.code == "E0127");
-    let screen: Vec<String> = ours.map(|finding| loaded.render_finding(finding, &Screen::default())).collect();
+    let screen: Vec<String> = ours
+        .map(|finding| loaded.render_finding(finding, &Screen::default()))
+        .collect();
     let screen = screen.join("\n");
     assert!(!screen.contains("hunter2000"), "{screen}");
     insta::assert_snapshot!("connector_findings", screen);
     let (place, path) = loaded.locate(&source, "/streams/1").unwrap();
-    assert_eq!((place.line, place.column, path.as_str()), (12, 28, "/pipelines/shop/source/streams/1"));
+    assert_eq!(
+        (place.line, place.column, path.as_str()),
+        (12, 28, "/pipelines/shop/source/streams/1")
+    );
 }
 
 #[test]
@@ -128,5 +158,9 @@ fn a_flood_of_findings_is_cut() {
     let fields: String = (0..500).map(|index| format!("zz{index}: 1\n")).collect();
     let loaded = load_with(&format!("version: 1\n{fields}"), &[]);
     assert_eq!(loaded.findings().len(), 501);
-    assert!(loaded.render_findings(&Screen::default()).ends_with("\n... and 451 more\n"));
+    assert!(
+        loaded
+            .render_findings(&Screen::default())
+            .ends_with("\n... and 451 more\n")
+    );
 }
