@@ -218,7 +218,7 @@ pub trait Destination: Send {
     fn capabilities(&self) -> Capabilities;
 
     /// Checks from outside what only the system knows. Changes nothing.
-    async fn check(&self) -> Result<Vec<Error>> {
+    async fn check(&mut self) -> Result<Vec<Error>> {
         Ok(Vec::new())
     }
 
