@@ -56,6 +56,8 @@ pub struct DestinationInfo {
     pub guarantee: String,
     /// How much it gathers before it commits, if nothing is set.
     pub batch: Batch,
+    /// Whether it keeps nothing and is there for looking or measuring: never suggested in the place of another.
+    pub is_for_looking: bool,
     /// What it may keep in memory beside what it was handed; reserved when it opens.
     pub buffer_bytes: u64,
 }
@@ -108,7 +110,11 @@ impl Catalog {
 
     /// The names of the destinations that can write in this way.
     pub(crate) fn writing(&self, write: Write) -> Vec<&str> {
-        let can = |info: &ConnectorInfo| info.destination.as_ref().is_some_and(|d| d.writes.contains(&write));
+        let can = |info: &ConnectorInfo| {
+            info.destination
+                .as_ref()
+                .is_some_and(|d| d.writes.contains(&write) && !d.is_for_looking)
+        };
         self.iter()
             .filter(|(_, info)| can(info))
             .map(|(name, _)| name)

@@ -189,7 +189,7 @@ fn report_empty(file: u32, cx: &mut Context) {
     let span = Span { file, start: 0, end: 0 };
     let message = format!("file `{}` is empty", cx.sources.file(file).name);
     let finding = Finding::error(&codes::E0119, message).at(cx.place(span), "expected `version: 1`");
-    cx.report(finding.hint("`highwater init --from sqlite --to parquet` writes an example"));
+    cx.report(finding.hint("`highwater init` writes an example"));
 }
 
 /// Pipelines and destinations as written, whatever is wrong with them.
@@ -244,6 +244,11 @@ impl Loaded {
     /// The place of a value of a part of the plan, and its JSON pointer in the document.
     pub fn locate(&self, part: &Part, pointer: &str) -> Option<(Place, String)> {
         self.places.locate(part, pointer, &self.sources)
+    }
+
+    /// Eight hexadecimal digits that change with any text: to see in a log which configuration runs.
+    pub fn text_hash(&self) -> String {
+        format!("{:08x}", self.sources.hash() >> 32)
     }
 
     /// The figures.

@@ -230,7 +230,7 @@ fn report_no_pipeline(documents: &[Node], cx: &mut Context) {
     let finding = Finding::error(&codes::E0119, "no pipeline")
         .at(cx.place(entry.key.span), "at least one must stand under `pipelines:`")
         .path("/pipelines")
-        .hint("`highwater init --from sqlite --to parquet` writes one");
+        .hint("`highwater init` writes one");
     cx.report(finding);
 }
 

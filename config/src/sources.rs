@@ -117,6 +117,16 @@ impl Sources {
         self.files.len()
     }
 
+    /// A hash of all texts, whatever the files are called.
+    pub(crate) fn hash(&self) -> u64 {
+        let mut hasher = xxhash_rust::xxh3::Xxh3::new();
+        for file in &self.files {
+            hasher.update(&(file.text.len() as u64).to_le_bytes());
+            hasher.update(file.text.as_bytes());
+        }
+        hasher.digest()
+    }
+
     /// The text of a span.
     pub(crate) fn slice(&self, span: Span) -> &str {
         self.file(span.file)

@@ -8,17 +8,22 @@
 //! `additionalProperties`, `items`, `enum`, `const`, `anyOf`, `oneOf`, `allOf`, the bounds of numbers and lengths, and
 //! `writeOnly` and `x-unit`. Others do not refuse anything: the connector reads the value once more.
 
+mod literal;
+mod schema;
+mod variants;
+
 use serde_json::{Map, Value};
+
+pub(crate) use literal::check_secret;
+use schema::{allows, alternatives, bounds, expected, is_untyped, wants, words};
 
 use crate::codes;
 use crate::context::Context;
 use crate::finding::Finding;
 use crate::plan::Spec;
 use crate::pointer;
-use crate::secrets::url_password;
-use crate::sources::Span;
-use crate::suggest::{all_of, one_of, quoted, suggest};
-use crate::tree::{Kind, Node, Origin, Scalar};
+use crate::suggest::{all_of, quoted, suggest};
+use crate::tree::{Kind, Origin, Scalar};
 use crate::typed::Item;
 use crate::units::{nearest_duration, nearest_size, parse_duration, parse_size};
 
@@ -89,6 +94,10 @@ impl<'a> Checker<'a> {
 
     fn value(&mut self, item: &Item<'_>, schema: &'a Value, at: &str, cx: &mut Context) -> Value {
         let resolved = self.resolve(schema);
+        self.read(item, resolved, at, cx)
+    }
+
+    fn read(&mut self, item: &Item<'_>, resolved: Resolved<'a>, at: &str, cx: &mut Context) -> Value {
         if item.node.is_failed() {
             return Value::Null;
         }
@@ -158,26 +167,29 @@ impl<'a> Checker<'a> {
             object.insert(name.to_owned(), value);
         }
         for name in required {
-            let entry = item.node.get(name);
-            if entry.is_some_and(|entry| !entry.value.is_null()) || object.contains_key(name) || excused.contains(&name)
-            {
-                continue;
+            let entry = item.node.get(name).filter(|entry| !entry.value.is_null());
+            if entry.is_none() && !object.contains_key(name) && !excused.contains(&name) {
+                let finding = self.missing_field(item, name, property(name), at, cx);
+                cx.report(finding);
             }
-            let place = entry.map_or(item.owner, |entry| entry.key.span);
-            let whose = if at.is_empty() {
-                format!("connector {} needs `{name}` in `spec`", quoted(self.owner.connector))
-            } else {
-                format!("{} needs `{name}`", quoted(&pointer::last(&item.pointer)))
-            };
-            let mut finding = Finding::error(&codes::E0107, format!("missing field `{name}`"))
-                .at(cx.place(place), whose)
-                .path(item.pointer.clone());
-            if let Some(doc) = property(name).and_then(|schema| schema["description"].as_str()) {
-                finding = finding.hint(format!("`{name}`: {}", first_sentence(doc)));
-            }
-            cx.report(finding);
         }
         Value::Object(object)
+    }
+
+    fn missing_field(&self, item: &Item<'_>, name: &str, schema: Option<&Value>, at: &str, cx: &Context) -> Finding {
+        let place = item.node.get(name).map_or(item.owner, |entry| entry.key.span);
+        let whose = if at.is_empty() {
+            format!("connector {} needs `{name}` in `spec`", quoted(self.owner.connector))
+        } else {
+            format!("{} needs `{name}`", quoted(&pointer::last(&item.pointer)))
+        };
+        let finding = Finding::error(&codes::E0107, format!("missing field `{name}`"))
+            .at(cx.place(place), whose)
+            .path(item.pointer.clone());
+        match schema.and_then(|schema| schema["description"].as_str()) {
+            Some(doc) => finding.hint(format!("`{name}`: {}", first_sentence(doc))),
+            None => finding,
+        }
     }
 
     fn unknown_field(&self, field: &Item<'_>, name: &str, known: Vec<&str>, cx: &Context) -> Finding {
@@ -292,20 +304,9 @@ impl<'a> Checker<'a> {
             () if wants(schema, "number") => integer().or_else(float)?,
             () => return None,
         };
-        let number = value.as_f64()?;
-        let bound = |key: &str| schema[key].as_f64();
-        let expected = match () {
-            () if bound("minimum").is_some_and(|min| number < min) => format!("at least {}", schema["minimum"]),
-            () if bound("maximum").is_some_and(|max| number > max) => format!("at most {}", schema["maximum"]),
-            () if bound("exclusiveMinimum").is_some_and(|min| number <= min) => {
-                format!("more than {}", schema["exclusiveMinimum"])
-            }
-            () if bound("exclusiveMaximum").is_some_and(|max| number >= max) => {
-                format!("less than {}", schema["exclusiveMaximum"])
-            }
-            () => return Some(value),
-        };
-        item.out_of_range(&expected, cx);
+        if let Some(expected) = bounds(schema, value.as_f64()?) {
+            item.out_of_range(&expected, cx);
+        }
         Some(value)
     }
 
@@ -346,178 +347,6 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// A value of one of several schemas. The one it is meant for is found first, so that its findings are the useful ones.
-    fn one_of(
-        &mut self,
-        item: &Item<'_>,
-        variants: &'a [Value],
-        outer: Resolved<'a>,
-        at: &str,
-        cx: &mut Context,
-    ) -> Value {
-        let resolved: Vec<Resolved<'a>> = variants.iter().map(|variant| self.resolve(variant)).collect();
-        if item.node.is_null() && resolved.iter().any(|variant| self.allows_null(variant.schema)) {
-            return Value::Null;
-        }
-        let kind = match &item.node.kind {
-            Kind::Scalar(_) => "scalar",
-            Kind::List(_) => "array",
-            Kind::Map(_) => "object",
-        };
-        let fitting: Vec<Resolved<'a>> = resolved
-            .iter()
-            .filter(|variant| accepts(variant.schema, kind))
-            .copied()
-            .collect();
-        match fitting.as_slice() {
-            [] => {
-                let names: Vec<&str> = resolved
-                    .iter()
-                    .map(|variant| expected(variant.schema, variant.unit))
-                    .collect();
-                let mut names: Vec<&str> = names.into_iter().filter(|name| *name != "nothing").collect();
-                names.dedup();
-                report_type(item, &names.join(" or "), cx);
-                Value::Null
-            }
-            [only] => self.chosen(item, *only, outer, at, cx),
-            several => match (kind, &item.node.kind) {
-                ("scalar", Kind::Scalar(scalar)) if several.iter().all(|variant| words(variant.schema).is_some()) => {
-                    let all: Vec<&Value> = several
-                        .iter()
-                        .flat_map(|v| words(v.schema).unwrap_or_default())
-                        .collect();
-                    let names: Vec<&str> = all.iter().filter_map(|word| word.as_str()).collect();
-                    if names.contains(&scalar.text.as_str()) {
-                        return Value::from(scalar.text.as_str());
-                    }
-                    item.not_one_of(&scalar.text, &names, cx);
-                    Value::Null
-                }
-                ("object", _) => match self.tagged(item, several, cx) {
-                    Tagged::Variant(variant) => self.chosen(item, variant, outer, at, cx),
-                    Tagged::Reported => Value::Null,
-                    Tagged::Unknown => self.best(item, several, outer, at, cx),
-                },
-                _ => self.best(item, several, outer, at, cx),
-            },
-        }
-    }
-
-    fn chosen(
-        &mut self,
-        item: &Item<'_>,
-        variant: Resolved<'a>,
-        outer: Resolved<'a>,
-        at: &str,
-        cx: &mut Context,
-    ) -> Value {
-        let variant = Resolved {
-            schema: variant.schema,
-            is_secret: variant.is_secret || outer.is_secret,
-            unit: variant.unit.or(outer.unit),
-        };
-        if let Some(variants) = alternatives(variant.schema) {
-            return self.one_of(item, variants, variant, at, cx);
-        }
-        match &item.node.kind {
-            Kind::Scalar(scalar) => self.scalar(item, scalar, variant, at, cx),
-            Kind::List(_) => self.list(item, variant, at, cx),
-            Kind::Map(_) => self.object(item, variant, at, cx),
-        }
-    }
-
-    /// The variant with the fewest findings.
-    fn best(
-        &mut self,
-        item: &Item<'_>,
-        variants: &[Resolved<'a>],
-        outer: Resolved<'a>,
-        at: &str,
-        cx: &mut Context,
-    ) -> Value {
-        let secret_count = self.secrets.len();
-        let mut best: Option<(Value, Vec<Finding>, Vec<String>)> = None;
-        for variant in variants {
-            let (value, findings) = cx.attempt(|cx| self.chosen(item, *variant, outer, at, cx));
-            let secrets = self.secrets.split_off(secret_count);
-            if best.as_ref().is_none_or(|(_, fewest, _)| findings.len() < fewest.len()) {
-                best = Some((value, findings, secrets));
-            }
-        }
-        let Some((value, findings, secrets)) = best else {
-            return Value::Null;
-        };
-        self.secrets.extend(secrets);
-        findings.into_iter().for_each(|finding| cx.report(finding));
-        value
-    }
-
-    /// Which of several object schemas a map is meant for, by a field that only one value fits, or by its only field.
-    fn tagged(&self, item: &Item<'_>, variants: &[Resolved<'a>], cx: &mut Context) -> Tagged<'a> {
-        let tag_of = |variant: &Resolved<'a>| {
-            let properties = variant.schema["properties"].as_object()?;
-            properties.iter().find_map(|(name, schema)| {
-                let word = words(self.resolve(schema).schema).filter(|words| words.len() == 1)?;
-                Some((name.as_str(), word[0].as_str()?))
-            })
-        };
-        let tags: Vec<_> = variants.iter().filter_map(tag_of).collect();
-        if let Some((name, _)) = tags.first()
-            && tags.len() == variants.len()
-            && tags.iter().all(|(other, _)| other == name)
-        {
-            let words: Vec<&str> = tags.iter().map(|(_, word)| *word).collect();
-            let Some(entry) = item.node.get(name) else {
-                let finding = Finding::error(&codes::E0107, format!("missing field `{name}`")).at(
-                    cx.place(item.owner),
-                    format!("expected `{name}` with {}", one_of(&words)),
-                );
-                cx.report(finding.path(item.pointer.clone()));
-                return Tagged::Reported;
-            };
-            let tag = Item {
-                node: &entry.value,
-                owner: entry.key.span,
-                pointer: pointer::child(&item.pointer, name),
-            };
-            let Some(text) = tag.text(cx) else {
-                return Tagged::Reported;
-            };
-            return match words.iter().position(|word| *word == text) {
-                Some(index) => Tagged::Variant(variants[index]),
-                None => {
-                    tag.not_one_of(text, &words, cx);
-                    Tagged::Reported
-                }
-            };
-        }
-        let only_field = |variant: &Resolved<'a>| match variant.schema["required"].as_array().map(Vec::as_slice) {
-            Some([only]) => only.as_str(),
-            _ => None,
-        };
-        let fields: Vec<&str> = variants.iter().filter_map(only_field).collect();
-        if fields.len() != variants.len() {
-            return Tagged::Unknown;
-        }
-        if let Some(index) = fields.iter().position(|field| item.node.get(field).is_some()) {
-            return Tagged::Variant(variants[index]);
-        }
-        match item.node.entries() {
-            [entry] => {
-                let unknown = Item {
-                    node: &entry.value,
-                    owner: entry.key.span,
-                    pointer: item.pointer.clone(),
-                };
-                let finding = self.unknown_field(&unknown, &entry.key.text, fields, cx);
-                cx.report(finding);
-            }
-            _ => report_type(item, &format!("a map with one of {}", one_of(&fields)), cx),
-        }
-        Tagged::Reported
-    }
-
     fn allows_null(&self, schema: &'a Value) -> bool {
         let schema = self.resolve(schema).schema;
         wants(schema, "null")
@@ -526,139 +355,6 @@ impl<'a> Checker<'a> {
                 .is_some_and(|words| words.contains(&Value::Null))
             || alternatives(schema).is_some_and(|variants| variants.iter().any(|variant| self.allows_null(variant)))
     }
-}
-
-enum Tagged<'a> {
-    Variant(Resolved<'a>),
-    Reported,
-    Unknown,
-}
-
-/// Looks after a text that may be a secret; whether it is one.
-///
-/// A literal in a field marked secret, or a password inside a URL in any field, is a warning and is masked in snippets.
-pub(crate) fn check_secret(
-    item: &Item<'_>,
-    scalar: &Scalar,
-    is_marked: bool,
-    component: &str,
-    cx: &mut Context,
-) -> bool {
-    let password = url_password(&scalar.text);
-    if scalar.origin == Origin::Secret {
-        return true;
-    }
-    if scalar.text.is_empty() || (password.is_none() && (!is_marked || scalar.text.contains("://"))) {
-        return false;
-    }
-    let (start, end) = password.unwrap_or((0, scalar.text.len()));
-    cx.secrets.register(&scalar.text[start..end]);
-    if scalar.origin != Origin::Literal {
-        return true;
-    }
-    let span = within(item.node, &scalar.text, start, end, cx);
-    cx.masked.push(span);
-    let what = if password.is_some() {
-        "password".to_owned()
-    } else {
-        quoted(&pointer::last(&item.pointer))
-    };
-    let finding = Finding::warning(&codes::W0110, format!("{what} in plain text"))
-        .at(cx.place(span), "put it in a secret")
-        .path(item.pointer.clone())
-        .hint(format!("`${{secret:file:/run/secrets/{component}}}`"));
-    cx.report(finding);
-    true
-}
-
-/// The span of a part of a scalar's text; the whole scalar if escapes make that unknowable.
-fn within(node: &Node, text: &str, start: usize, end: usize, cx: &Context) -> Span {
-    let raw = cx.sources.slice(node.span);
-    let Some(offset) = raw.find(text) else { return node.span };
-    let base = node.span.start + offset as u32;
-    Span {
-        start: base + start as u32,
-        end: base + end as u32,
-        ..node.span
-    }
-}
-
-/// `anyOf` or `oneOf`.
-fn alternatives(schema: &Value) -> Option<&[Value]> {
-    ["oneOf", "anyOf"]
-        .iter()
-        .find_map(|key| schema[*key].as_array())
-        .map(Vec::as_slice)
-}
-
-/// The values of `enum` or `const`.
-fn words(schema: &Value) -> Option<Vec<&Value>> {
-    match (schema["enum"].as_array(), schema.get("const")) {
-        (Some(words), _) => Some(words.iter().filter(|word| !word.is_null()).collect()),
-        (None, Some(word)) => Some(vec![word]),
-        (None, None) => None,
-    }
-}
-
-/// Whether `type` names this type.
-fn wants(schema: &Value, name: &str) -> bool {
-    match &schema["type"] {
-        Value::String(only) => only == name,
-        Value::Array(several) => several.iter().any(|one| one == name),
-        _ => false,
-    }
-}
-
-fn is_untyped(schema: &Value) -> bool {
-    schema.get("type").is_none() && words(schema).is_none()
-}
-
-/// Whether a value of this type can pass.
-fn allows(schema: &Value, name: &str) -> bool {
-    wants(schema, name) || (is_untyped(schema) && *schema != Value::Bool(false))
-}
-
-fn accepts(schema: &Value, kind: &str) -> bool {
-    if let Some(variants) = alternatives(schema) {
-        // References inside are not followed: what cannot be told is tried.
-        return variants
-            .iter()
-            .any(|variant| variant.get("$ref").is_some() || accepts(variant, kind));
-    }
-    match kind {
-        "scalar" => {
-            words(schema).is_some()
-                || ["string", "integer", "number", "boolean"]
-                    .iter()
-                    .any(|name| allows(schema, name))
-        }
-        kind => allows(schema, kind),
-    }
-}
-
-/// What a schema wants, in words.
-fn expected(schema: &Value, unit: Option<&str>) -> &'static str {
-    match unit {
-        Some("duration") => return "a duration, such as `10s`",
-        Some("size") => return "a size, such as `64MiB`",
-        _ => {}
-    }
-    let names = [
-        ("string", "text"),
-        ("integer", "a whole number"),
-        ("number", "a number"),
-        ("boolean", "`true` or `false`"),
-        ("array", "a list"),
-        ("object", "a map"),
-        ("null", "nothing"),
-    ];
-    if words(schema).is_some() {
-        return "text";
-    }
-    names
-        .iter()
-        .find(|(name, _)| wants(schema, name))
-        .map_or("something else", |(_, words)| words)
 }
 
 fn mismatch(item: &Item<'_>, schema: &Value, unit: Option<&str>, cx: &mut Context) -> Value {

@@ -107,9 +107,9 @@ proptest! {
     }
 
     #[test]
-    fn a_value_stays_the_text_it_is(value in "[A-Za-z0-9._+-]{1,12}") {
+    fn a_value_stays_the_text_it_is(value in "[A-Za-z0-9.+_][A-Za-z0-9._+-]{0,11}") {
         // Everything that YAML 1.1 would take for a number, a date or a boolean is text where text is wanted.
-        prop_assume!(value != "null" && value.contains(|c: char| c.is_ascii_alphanumeric()) && !value.starts_with('-'));
+        prop_assume!(value != "null");
         let loaded = load_with(&GOOD.replace("./shop.db", &value), &[("A", "value")]);
         let plan = loaded.plan.unwrap();
         prop_assert_eq!(plan.pipelines[0].source.spec.value()["path"].as_str(), Some(value.as_str()));

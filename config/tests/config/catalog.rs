@@ -163,6 +163,7 @@ fn table(spec_schema: Value) -> Option<DestinationInfo> {
         on_schema_change: vec![OnSchemaChange::Apply, OnSchemaChange::Pause, OnSchemaChange::Ignore],
         guarantee: "exactly-once".to_owned(),
         batch: Batch::default(),
+        is_for_looking: false,
         buffer_bytes: 1 << 20,
     })
 }
@@ -175,6 +176,7 @@ fn files(spec_schema: Value) -> Option<DestinationInfo> {
         on_schema_change: vec![OnSchemaChange::Apply, OnSchemaChange::NewVersion, OnSchemaChange::Pause],
         guarantee: "exactly-once".to_owned(),
         batch: Batch::for_files(),
+        is_for_looking: false,
         buffer_bytes: 16 << 20,
     })
 }
@@ -206,7 +208,15 @@ pub(crate) fn catalog() -> Catalog {
     add("parquet", "Parquet files.", None, files(schema::<Files>()));
     add("csv", "CSV files.", None, files(schema::<Files>()));
     add("http", "HTTP.", None, files(schema::<Http>()));
-    add("null", "Nothing, for measuring.", None, table(schema::<Nothing>()));
+    add(
+        "null",
+        "Nothing, for measuring.",
+        None,
+        table(schema::<Nothing>()).map(|info| DestinationInfo {
+            is_for_looking: true,
+            ..info
+        }),
+    );
     let transformer = Some(TransformerInfo {
         spec_schema: schema::<Filter>(),
     });

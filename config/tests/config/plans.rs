@@ -273,6 +273,40 @@ fn variants_of_a_spec_are_told_apart() {
 }
 
 #[test]
+fn text_hash_changes_with_the_text_and_not_with_the_name() {
+    let hash = |text: &str| load_with(text, &[]).text_hash();
+    assert_eq!(hash(QUICKSTART), hash(QUICKSTART));
+    assert_ne!(hash(QUICKSTART), hash(&QUICKSTART.replace("64MiB", "65MiB")));
+    assert_eq!(hash(QUICKSTART).len(), 8);
+}
+
+#[test]
+fn numbers_keep_to_the_type_behind_the_schema() {
+    let text = QUICKSTART.replace("connector: sqlite\n      spec:\n        path: ./shop.db\n", "connector: postgres\n      spec:\n        url: postgres://h/d\n        publication: p\n        slot: s\n        snapshot: { workers: N }\n");
+    let text = text.replace("        capture: triggers ", "        # ");
+    let errors = |number: &str| {
+        let told = told(&load_with(
+            &text.replace("workers: N", &format!("workers: {number}")),
+            &[],
+        ));
+        told.lines()
+            .filter(|line| line.starts_with('E'))
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    assert_eq!(errors("4294967295"), "");
+    assert_eq!(
+        errors("4294967296"),
+        "E0103 11:30 `workers` must be from 0 to 4294967295"
+    );
+    assert_eq!(errors("-1"), "E0103 11:30 `workers` must be at least 0");
+    assert_eq!(
+        errors("1.5"),
+        "E0105 11:30 wrong type for `workers`: expected a whole number, found a number"
+    );
+}
+
+#[test]
 fn the_window_shrinks_with_the_limit() {
     let with = |runtime: &str| {
         let text = QUICKSTART.replace("version: 1\n", &format!("version: 1\nruntime: {runtime}\n"));
