@@ -1,5 +1,6 @@
 //! Cutting a changeset down to what one destination still lacks.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::error::ArrowError;
@@ -13,7 +14,9 @@ use crate::{
 /// What one destination takes of a changeset.
 #[derive(Debug, Clone)]
 pub struct Admission {
-    /// What to write; `None` if nothing is left but movement. Unchanged changesets are shared, not copied.
+    /// What to write; `None` if nothing is left but movement. Unchanged changesets are shared, not copied, so the delta
+    /// inside is the source's: this destination moves by `delta` here. Parts of a large transaction are always handed on, if
+    /// need be without rows, so that their `First` and `Last` are seen.
     pub changeset: Option<Arc<ChangeSet>>,
     /// How this destination's checkpoint moves.
     pub delta: Delta,
@@ -45,6 +48,37 @@ pub enum AdmitError {
         /// The page that the row moved into.
         page: Page,
     },
+    /// A row left the pages that the destination holds, but its old key was not sent.
+    #[error(
+        "cannot admit a change of `{stream}` that moves a row out of page {page:?} of run {run}: its old key was not sent"
+    )]
+    NoOldKey {
+        /// The stream.
+        stream: StreamId,
+        /// The run.
+        run: u32,
+        /// The page that the row left.
+        page: Page,
+    },
+    /// A read ends, but pages that the destination gave up were not read again.
+    #[error("cannot end run {run} of `{stream}`: {page_count} pages were given up and not read again")]
+    GivenUp {
+        /// The stream.
+        stream: StreamId,
+        /// The run.
+        run: u32,
+        /// How many.
+        page_count: usize,
+    },
+    /// A control that removes rows does not say where in the log it stands, so that nobody could tell a repeat, which
+    /// would remove rows that came later.
+    #[error("cannot admit a `{control}` of `{stream}`: it moves no position")]
+    Unplaced {
+        /// The control's name.
+        control: &'static str,
+        /// The stream.
+        stream: StreamId,
+    },
     /// Arrow refused to build the rows.
     #[error("cannot cut a batch of `{stream}`")]
     Arrow {
@@ -64,26 +98,32 @@ impl Checkpoint {
     /// | change row | its transaction is after the log's mark, and its stream is live, or its key falls in a page that is held |
     /// | change row whose key moves between pages | into a held page: as an insert; out of one: as a delete |
     /// | existing row | the stream is reading that run, and the page is after the range's mark or was given up |
-    /// | begin of a read | the destination is meant, and has not seen this run yet |
+    /// | begin of a read | the destination is meant, and has seen neither this run nor a later one |
     /// | end of a read | the stream is reading that run |
-    /// | other control | its position is after the mark, and the stream is held |
-    /// | movement of a log | always, from where this checkpoint stands |
-    /// | movement of a range | the stream is reading that run |
+    /// | truncate, delete-where | its position is after the mark, and the stream is held |
+    /// | schema | the stream is held, and its position, if it has one, is after the mark |
+    /// | movement of a log | it goes beyond the mark; it starts at the mark |
+    /// | movement of a range | the same, and the stream is reading that run |
+    /// | state of a stream | with the control that brings it; a page that was given up and is read again is no longer listed |
+    ///
+    /// A stream that is not held keeps nothing but the beginning of its read.
     ///
     /// The parts of a large transaction are admitted one by one against the same checkpoint: apply the returned delta only
     /// where it is not empty, which is at the last part.
     pub fn admit(&self, who: &DestinationId, changeset: &Arc<ChangeSet>) -> Result<Admission, AdmitError> {
         let delta = self.admit_delta(who, changeset)?;
         let changeset = match &changeset.body {
-            Body::Control(control) => self
-                .takes_control(who, control, &changeset.delta)
-                .then(|| Arc::clone(changeset)),
+            Body::Control(control) => {
+                let takes = self.takes_control(who, control, &changeset.delta)?;
+                takes.then(|| Arc::clone(changeset))
+            }
             Body::Rows(batches) => self.admit_rows(changeset, batches)?,
         };
         Ok(Admission { changeset, delta })
     }
 
-    fn admit_delta(&self, who: &DestinationId, changeset: &ChangeSet) -> Result<Delta, AdmitError> {
+    /// How this destination's checkpoint moves with `changeset`; empty if all of it is covered already.
+    pub fn admit_delta(&self, who: &DestinationId, changeset: &ChangeSet) -> Result<Delta, AdmitError> {
         let mut admitted = Delta::none();
         for m in &changeset.delta.moves {
             if let Partition::Range { stream, run, .. } = &m.partition {
@@ -91,71 +131,63 @@ impl Checkpoint {
                     continue;
                 }
             }
-            match (self.mark(&m.partition), m.from) {
-                (mark, _) if mark.covers(m.to.order) => {}
-                (Mark::At(held), Some(from)) if from > held => {
-                    let held = held.to_string();
-                    return Err(DeltaError::Hole {
-                        partition: m.partition.clone(),
-                        held,
-                        from,
-                        to: m.to.order,
-                    }
-                    .into());
+            match self.mark(&m.partition) {
+                mark if mark.covers(m.to.order) => {}
+                mark => {
+                    self.check_hole(m)?;
+                    let from = match mark {
+                        Mark::At(held) => Some(held),
+                        Mark::NotBegun | Mark::Finished => m.from,
+                    };
+                    admitted.moves.push(Move { from, ..m.clone() });
                 }
-                (Mark::At(held), _) => admitted.moves.push(Move {
-                    from: Some(held),
-                    ..m.clone()
-                }),
-                (_, _) => admitted.moves.push(m.clone()),
             }
         }
-        for (stream, state) in &changeset.delta.streams {
-            let takes = match &changeset.body {
-                Body::Control(control @ (Control::BeginRead { .. } | Control::EndRead { .. })) => {
-                    self.takes_control(who, control, &changeset.delta)
+        match &changeset.body {
+            Body::Control(control) => {
+                if self.takes_control(who, control, &changeset.delta)? {
+                    admitted.streams.clone_from(&changeset.delta.streams);
                 }
-                _ => self.streams.contains_key(stream),
-            };
-            if takes {
-                admitted.streams.push((stream.clone(), state.clone()));
             }
-        }
-        if let Some((stream, state)) = self.page_read_again(changeset) {
-            admitted.streams.push((stream, state));
+            Body::Rows(_) => admitted.streams = self.states_after_rows(&changeset.delta),
         }
         Ok(admitted)
     }
 
-    /// A given-up page comes back: its stream's state without it.
-    fn page_read_again(&self, changeset: &ChangeSet) -> Option<(StreamId, StreamState)> {
-        let moved = changeset.delta.moves.iter().find_map(|m| match &m.partition {
-            Partition::Range { stream, run, range } => Some((stream, *run, Page::new(*range, m.to.order.key() as u32))),
+    /// The streams that are being read and of which `delta` brings something new: pages that were given up and are read
+    /// again, or other ranges.
+    fn states_after_rows(&self, delta: &Delta) -> Vec<(StreamId, StreamState)> {
+        let moved = delta.moves.iter().filter_map(|m| match &m.partition {
+            Partition::Range { stream, .. } => Some(stream),
             Partition::Log(_) => None,
         });
-        let (stream, run, page) = moved?;
-        match self.streams.get(stream)? {
-            StreamState::Reading {
-                run: held,
-                ranges,
-                given_up,
-            } if *held == run && given_up.contains(&page) => {
-                let given_up = given_up.iter().copied().filter(|p| *p != page).collect();
-                Some((
-                    stream.clone(),
-                    StreamState::Reading {
-                        run,
-                        ranges: ranges.clone(),
-                        given_up,
-                    },
-                ))
-            }
+        let touched: BTreeSet<&StreamId> = delta.streams.iter().map(|(stream, _)| stream).chain(moved).collect();
+        let changed = touched
+            .into_iter()
+            .filter_map(|stream| Some((stream.clone(), self.state_after_rows(stream, delta)?)));
+        changed.collect()
+    }
+
+    fn state_after_rows(&self, stream: &StreamId, delta: &Delta) -> Option<StreamState> {
+        let held = self.streams.get(stream)?;
+        let StreamState::Reading { run, ranges, given_up } = held else {
+            return None;
+        };
+        let told = delta.streams.iter().find_map(|(named, state)| match state {
+            StreamState::Reading { run: told, ranges, .. } if named == stream && told == run => Some(ranges),
             _ => None,
-        }
+        });
+        let is_read_again = |page: &&Page| delta.moves.iter().any(|m| m.has_page(stream, *run, **page));
+        let state = StreamState::Reading {
+            run: *run,
+            ranges: told.unwrap_or(ranges).clone(),
+            given_up: given_up.iter().filter(|page| !is_read_again(page)).copied().collect(),
+        };
+        (state != *held).then_some(state)
     }
 
     fn reads(&self, stream: &StreamId, run: u32) -> bool {
-        matches!(self.streams.get(stream), Some(StreamState::Reading { run: held, .. }) if *held == run)
+        self.streams.get(stream).is_some_and(|state| state.reads(run))
     }
 
     /// Whether this checkpoint holds a page of a run that its stream is reading.
@@ -178,27 +210,50 @@ impl Checkpoint {
         }
     }
 
-    fn takes_control(&self, who: &DestinationId, control: &Control, delta: &Delta) -> bool {
+    fn takes_control(&self, who: &DestinationId, control: &Control, delta: &Delta) -> Result<bool, AdmitError> {
         match control {
             Control::BeginRead {
                 schema,
                 run,
                 destinations,
                 ..
-            } => {
-                destinations.as_ref().is_none_or(|meant| meant.contains(who))
-                    && self.streams.get(schema.stream()).is_none_or(|state| state.run() < *run)
-            }
-            Control::EndRead { stream, run } => self.reads(stream, *run),
+            } => Ok(destinations.as_ref().is_none_or(|meant| meant.contains(who))
+                && self.streams.get(schema.stream()).is_none_or(|state| state.run() < *run)),
+            Control::EndRead { stream, run } => match self.streams.get(stream) {
+                Some(StreamState::Reading {
+                    run: held, given_up, ..
+                }) if held == run => {
+                    if given_up.is_empty() {
+                        return Ok(true);
+                    }
+                    Err(AdmitError::GivenUp {
+                        stream: stream.clone(),
+                        run: *run,
+                        page_count: given_up.len(),
+                    })
+                }
+                _ => Ok(false),
+            },
             Control::Truncate { stream } | Control::DeleteWhere { stream, .. } => {
-                self.streams.contains_key(stream) && self.is_new(delta)
+                if !self.streams.contains_key(stream) {
+                    return Ok(false);
+                }
+                if delta.moves.is_empty() {
+                    return Err(AdmitError::Unplaced {
+                        control: control.name(),
+                        stream: stream.clone(),
+                    });
+                }
+                Ok(self.is_new(delta))
             }
-            Control::Schema { schema } => self.streams.contains_key(schema.stream()) && self.is_new(delta),
+            Control::Schema { schema } => {
+                Ok(self.streams.contains_key(schema.stream()) && (delta.moves.is_empty() || self.is_new(delta)))
+            }
         }
     }
 
     fn is_new(&self, delta: &Delta) -> bool {
-        delta.moves.is_empty() || delta.moves.iter().any(|m| !self.mark(&m.partition).covers(m.to.order))
+        delta.moves.iter().any(|m| !self.mark(&m.partition).covers(m.to.order))
     }
 
     fn admit_rows(&self, changeset: &Arc<ChangeSet>, batches: &[Batch]) -> Result<Option<Arc<ChangeSet>>, AdmitError> {
@@ -298,18 +353,23 @@ impl Checkpoint {
         let is_update = batch.ops.get(row) == Op::Update;
         let after = held.has(tags.at(row));
         let before = if is_update { held.has(tags.before(row)) } else { after };
+        let is_whole = || batch.unavailable.as_ref().is_none_or(|mask| !mask.any_in_row(row));
+        let has_old_key = || batch.before.as_ref().is_some_and(|before| before.present.value(row));
         match (before, after) {
             (true, true) => Ok(Some(Fate::Keep)),
             (false, false) => Ok(None),
-            (true, false) => Ok(Some(Fate::Delete)),
-            (false, true) if batch.unavailable.as_ref().is_some_and(|u| u.any_in_row(row)) => {
-                Err(AdmitError::NotWhole {
-                    stream: held.stream.clone(),
-                    run: held.run,
-                    page: tags.at(row),
-                })
-            }
-            (false, true) => Ok(Some(Fate::Insert)),
+            (true, false) if has_old_key() => Ok(Some(Fate::Delete)),
+            (true, false) => Err(AdmitError::NoOldKey {
+                stream: held.stream.clone(),
+                run: held.run,
+                page: tags.before(row),
+            }),
+            (false, true) if is_whole() => Ok(Some(Fate::Insert)),
+            (false, true) => Err(AdmitError::NotWhole {
+                stream: held.stream.clone(),
+                run: held.run,
+                page: tags.at(row),
+            }),
         }
     }
 }
