@@ -1,0 +1,3 @@
+//! The drill. See the crate's own documentation for how it knows what is right.
+
+mod planted;
