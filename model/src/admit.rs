@@ -126,10 +126,10 @@ impl Checkpoint {
     pub fn admit_delta(&self, who: &DestinationId, changeset: &ChangeSet) -> Result<Delta, AdmitError> {
         let mut admitted = Delta::none();
         for m in &changeset.delta.moves {
-            if let Partition::Range { stream, run, .. } = &m.partition {
-                if !self.reads(stream, *run) {
-                    continue;
-                }
+            if let Partition::Range { stream, run, .. } = &m.partition
+                && !self.reads(stream, *run)
+            {
+                continue;
             }
             match self.mark(&m.partition) {
                 mark if mark.covers(m.to.order) => {}
@@ -264,7 +264,7 @@ impl Checkpoint {
                 Kept::All => kept.push(batch.clone()),
                 Kept::Some(part) => {
                     is_same = false;
-                    kept.push(part);
+                    kept.push(*part);
                 }
                 Kept::None => is_same = false,
             }
@@ -302,7 +302,7 @@ impl Checkpoint {
                 }
                 let rest = (fresh > 0).then(|| batch.slice(fresh..batch.len()));
                 match state {
-                    StreamState::Live { .. } => Ok(rest.map_or(Kept::All, Kept::Some)),
+                    StreamState::Live { .. } => Ok(rest.map_or(Kept::All, |rest| Kept::Some(Box::new(rest)))),
                     StreamState::Reading { run, .. } => {
                         self.admit_pages(rest.as_ref().unwrap_or(batch), *run, rest.is_none())
                     }
@@ -337,10 +337,13 @@ impl Checkpoint {
         if is_whole && picks.len() == batch.len() && picks.iter().all(|&(_, fate)| fate == Fate::Keep) {
             return Ok(Kept::All);
         }
-        pick(batch, &picks).map(Kept::Some).map_err(|source| AdmitError::Arrow {
-            stream: stream.clone(),
-            source,
-        })
+        match pick(batch, &picks) {
+            Ok(some) => Ok(Kept::Some(Box::new(some))),
+            Err(source) => Err(AdmitError::Arrow {
+                stream: stream.clone(),
+                source,
+            }),
+        }
     }
 
     fn fate(
@@ -376,7 +379,7 @@ impl Checkpoint {
 
 enum Kept {
     All,
-    Some(Batch),
+    Some(Box<Batch>),
     None,
 }
 

@@ -270,13 +270,18 @@ impl PageTags {
         }
     }
 
-    /// The tags of the given rows, in that order.
-    pub(crate) fn gather(&self, rows: &[usize]) -> Self {
-        let take = |from: &ScalarBuffer<u64>| rows.iter().map(|&row| from[row]).collect::<Vec<_>>().into();
+    /// The tags of the given rows, in that order. Rows that became deletes of their old image are told by `true`: their
+    /// key is the old one.
+    pub(crate) fn gather(&self, rows: impl Iterator<Item = (usize, bool)> + Clone) -> Self {
+        let old = self.before.as_ref().unwrap_or(&self.at);
+        let at = |(row, is_old): (usize, bool)| if is_old { old[row] } else { self.at[row] };
         PageTags {
             run: self.run,
-            at: take(&self.at),
-            before: self.before.as_ref().map(take),
+            at: rows.clone().map(at).collect::<Vec<_>>().into(),
+            before: self
+                .before
+                .as_ref()
+                .map(|before| rows.map(|(row, _)| before[row]).collect::<Vec<_>>().into()),
         }
     }
 }
@@ -378,7 +383,7 @@ impl Batch {
     pub fn slice(&self, range: Range<usize>) -> Batch {
         let mut commits = Vec::new();
         for commit in &self.commits {
-            if commit.row_end > range.start {
+            if commit.row_end > range.start && !range.is_empty() {
                 let row_end = commit.row_end.min(range.end) - range.start;
                 commits.push(Commit { row_end, ..*commit });
                 if commit.row_end >= range.end {
@@ -429,13 +434,21 @@ impl Batch {
         {
             return refuse("the commit index does not increase");
         }
-        if let Some(before) = &self.before {
-            if !same_shape(&before.rows) || before.rows.num_rows() != n || before.present.len() != n {
-                return refuse("old images differ in shape");
-            }
+        if let Some(before) = &self.before
+            && (!same_shape(&before.rows) || before.rows.num_rows() != n || before.present.len() != n)
+        {
+            return refuse("old images differ in shape");
         }
         if self.page_tags.iter().any(|tags| tags.len() != n) {
             return refuse("page tags and rows differ in number");
+        }
+        let is_page = |page: Page| page.number > 0;
+        if self
+            .page_tags
+            .iter()
+            .any(|tags| !(0..n).all(|row| is_page(tags.at(row)) && is_page(tags.before(row))))
+        {
+            return refuse("a page tag without a page: they count from 1");
         }
         if self
             .unavailable

@@ -1,6 +1,7 @@
 //! What a destination holds, and how it moves.
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -52,6 +53,33 @@ impl StreamState {
     /// Whether the stream's first read is complete.
     pub fn is_live(&self) -> bool {
         matches!(self, StreamState::Live { .. })
+    }
+
+    /// Whether this is the reading of `run`.
+    pub fn reads(&self, run: u32) -> bool {
+        matches!(self, StreamState::Reading { run: held, .. } if *held == run)
+    }
+
+    /// What grows while a stream lives: the run, and in a run `reading` before `live`.
+    fn progress(&self) -> (u32, bool) {
+        (self.run(), self.is_live())
+    }
+
+    /// The pages given up; none when live.
+    fn given_up(&self) -> &[Page] {
+        match self {
+            StreamState::Reading { given_up, .. } => given_up,
+            StreamState::Live { .. } => &[],
+        }
+    }
+
+    /// Whether whoever holds this holds all that `other` holds, as far as a state can tell.
+    fn covers(&self, other: &StreamState) -> bool {
+        match self.progress().cmp(&other.progress()) {
+            Ordering::Less => false,
+            Ordering::Greater => true,
+            Ordering::Equal => self.given_up().iter().all(|page| other.given_up().contains(page)),
+        }
     }
 }
 
@@ -109,6 +137,15 @@ pub struct Move {
     pub to: Position,
 }
 
+impl Move {
+    /// Whether this reads `page` of that read: it lies in `(from, to]` of its range.
+    pub(crate) fn has_page(&self, stream: &StreamId, run: u32, page: Page) -> bool {
+        let is_its_range = matches!(&self.partition, Partition::Range { stream: s, run: r, range }
+            if s == stream && *r == run && *range == page.range);
+        is_its_range && self.from.is_none_or(|from| page.order() > from) && page.order() <= self.to.order
+    }
+}
+
 /// How a checkpoint moves: `(from, to]` for each partition that moves, and the streams that change state.
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Delta {
@@ -163,16 +200,21 @@ impl Delta {
     }
 
     /// Appends a later delta: `(a, b]` and `(b, c]` become `(a, c]`.
+    ///
+    /// Applying the sum has the outcome of applying the two one after the other, repeats included: no move and no stream
+    /// goes back.
     pub fn then(&mut self, later: &Delta) {
         for m in &later.moves {
             match self.moves.iter_mut().find(|mine| mine.partition == m.partition) {
-                Some(mine) => mine.to = m.to.clone(),
+                Some(mine) if m.to.order > mine.to.order => mine.to = m.to.clone(),
+                Some(_) => {}
                 None => self.moves.push(m.clone()),
             }
         }
         for (stream, state) in &later.streams {
             match self.streams.iter_mut().find(|(mine, _)| mine == stream) {
-                Some((_, mine)) => *mine = state.clone(),
+                Some((_, mine)) if state.progress() >= mine.progress() => *mine = state.clone(),
+                Some(_) => {}
                 None => self.streams.push((stream.clone(), state.clone())),
             }
         }
@@ -237,28 +279,58 @@ impl Checkpoint {
     /// | earlier, `to` not later | a repeat: unchanged |
     /// | later, or the partition was not begun and `from` is `Some` while streams are held | [`DeltaError::Hole`], nothing is changed |
     ///
-    /// A checkpoint that holds no stream has nothing to lose, so its logs begin wherever the delta says.
+    /// | a stream's state in the delta | outcome |
+    /// |---|---|
+    /// | a later run, or the same run and not back from `live` to `reading` | taken |
+    /// | an earlier run, or back from `live` to `reading` | a repeat: unchanged |
+    ///
+    /// The states come first: a range moves only if its stream is then reading that run, so that one delta can begin a
+    /// read and hold its first pages. A checkpoint that holds no stream has nothing to lose, so its logs begin wherever
+    /// the delta says.
     pub fn apply(&mut self, delta: &Delta) -> Result<(), DeltaError> {
-        for m in &delta.moves {
+        let moves_then = |m: &&Move| match &m.partition {
+            Partition::Log(_) => true,
+            Partition::Range { stream, run, .. } => {
+                self.state_after(delta, stream).is_some_and(|state| state.reads(*run))
+            }
+        };
+        let moves: Vec<&Move> = delta.moves.iter().filter(moves_then).collect();
+        for m in &moves {
             self.check_hole(m)?;
         }
-        for m in &delta.moves {
+        for m in moves {
             if !self.mark(&m.partition).covers(m.to.order) {
                 self.marks.insert(m.partition.clone(), m.to.clone());
             }
         }
         for (stream, state) in &delta.streams {
-            let changes_run = self.streams.get(stream).is_none_or(|held| held.run() != state.run());
-            if changes_run || state.is_live() {
-                self.marks
-                    .retain(|partition, _| !matches!(partition, Partition::Range { stream: s, .. } if s == stream));
+            if self
+                .streams
+                .get(stream)
+                .is_some_and(|held| state.progress() < held.progress())
+            {
+                continue;
             }
             self.streams.insert(stream.clone(), state.clone());
+            self.marks.retain(|partition, _| match partition {
+                Partition::Range { stream: of, run, .. } if of == stream => state.reads(*run),
+                _ => true,
+            });
         }
         Ok(())
     }
 
-    fn check_hole(&self, m: &Move) -> Result<(), DeltaError> {
+    /// The state that a stream has once `delta` is applied.
+    fn state_after<'a>(&'a self, delta: &'a Delta, stream: &StreamId) -> Option<&'a StreamState> {
+        let new = delta.streams.iter().find(|(named, _)| named == stream);
+        match (self.streams.get(stream), new.map(|(_, state)| state)) {
+            (Some(held), Some(new)) if new.progress() < held.progress() => Some(held),
+            (held, new) => new.or(held),
+        }
+    }
+
+    /// Refuses a move that starts after the mark: what lies in between would be lost.
+    pub(crate) fn check_hole(&self, m: &Move) -> Result<(), DeltaError> {
         let hole = |held: String, from| {
             Err(DeltaError::Hole {
                 partition: m.partition.clone(),
@@ -269,69 +341,76 @@ impl Checkpoint {
         };
         match (self.mark(&m.partition), m.from) {
             (Mark::At(held), Some(from)) if from > held => hole(held.to_string(), from),
-            (Mark::NotBegun, Some(from)) if m.partition.is_log() && !self.streams.is_empty() => {
+            (Mark::NotBegun, Some(from)) if !m.partition.is_log() || !self.streams.is_empty() => {
                 hole("its beginning".to_owned(), from)
             }
-            (Mark::NotBegun, Some(from)) if !m.partition.is_log() => hole("its beginning".to_owned(), from),
             _ => Ok(()),
         }
     }
 
     /// The checkpoint that every one of these covers: what may be acknowledged to the source.
     ///
-    /// Logs: the smallest mark. A destination that holds neither marks nor streams holds nothing back, because it is
-    /// brought up by a read that begins later. One that holds streams but lacks a log's mark holds that log at its
-    /// beginning, so the log is left out. Streams: the earliest run, `reading` before `live`; ranges: the smallest mark
-    /// among those who read that run.
+    /// | of | is |
+    /// |---|---|
+    /// | a log | its smallest mark; left out if someone who holds streams has not begun it |
+    /// | a stream | the least state of those who hold it; of one run, with all pages that any of them gave up |
+    /// | a range | its smallest mark, while that least state reads its run; left out if someone has not begun it |
+    ///
+    /// Who does not hold a stream holds nothing of it back, and who holds nothing at all holds nothing back: they are
+    /// brought up by a read that begins later. So it only grows as long as nobody takes up a stream by a read older than
+    /// those of the others. A read of one destination releases no range while another is `live` by an earlier run: the
+    /// other may be meant too, and not be there yet.
     pub fn everywhere<'a>(held: impl IntoIterator<Item = &'a Checkpoint>) -> Checkpoint {
-        let held: Vec<&Checkpoint> = held.into_iter().filter(|c| !c.is_empty()).collect();
+        let held: Vec<&Checkpoint> = held.into_iter().collect();
         let mut streams: BTreeMap<StreamId, StreamState> = BTreeMap::new();
-        for checkpoint in &held {
-            for (stream, state) in &checkpoint.streams {
-                let earlier = |a: &StreamState, b: &StreamState| (a.run(), a.is_live()) < (b.run(), b.is_live());
-                match streams.get_mut(stream) {
-                    Some(least) if earlier(state, least) => *least = state.clone(),
-                    Some(_) => {}
-                    None => {
-                        streams.insert(stream.clone(), state.clone());
-                    }
+        for (stream, state) in held.iter().flat_map(|c| &c.streams) {
+            match streams.get_mut(stream) {
+                Some(least) => *least = least_of(least, state),
+                None => {
+                    streams.insert(stream.clone(), state.clone());
                 }
             }
         }
-        let mut marks = BTreeMap::new();
+        let mut everywhere = Checkpoint {
+            marks: BTreeMap::new(),
+            streams,
+        };
         for partition in held.iter().flat_map(|c| c.marks.keys()) {
-            if marks.contains_key(partition) {
+            if everywhere.marks.contains_key(partition) {
                 continue;
             }
             let counts = |c: &&&Checkpoint| match partition {
+                Partition::Log(_) => c.marks.contains_key(partition) || !c.streams.is_empty(),
+                Partition::Range { stream, run, .. } => c.streams.get(stream).is_some_and(|state| state.reads(*run)),
+            };
+            let is_read = match partition {
                 Partition::Log(_) => true,
                 Partition::Range { stream, run, .. } => {
-                    matches!(c.streams.get(stream), Some(StreamState::Reading { run: held, .. }) if held == run)
+                    everywhere.streams.get(stream).is_some_and(|state| state.reads(*run))
                 }
             };
             let least = held
                 .iter()
                 .filter(counts)
                 .map(|c| c.marks.get(partition))
-                .min_by_key(|p| p.map(|p| p.order));
-            if let Some(Some(position)) = least {
-                marks.insert(partition.clone(), position.clone());
+                .min_by_key(|position| position.map(|position| position.order));
+            if let (true, Some(Some(position))) = (is_read, least) {
+                everywhere.marks.insert(partition.clone(), position.clone());
             }
         }
-        Checkpoint { marks, streams }
+        everywhere
     }
 
     /// Whether every mark and stream of `other` is covered by this checkpoint.
     pub fn covers(&self, other: &Checkpoint) -> bool {
+        let covers_state = |(stream, state): (&StreamId, &StreamState)| {
+            self.streams.get(stream).is_some_and(|mine| mine.covers(state))
+        };
         other
             .marks
             .iter()
             .all(|(partition, position)| self.mark(partition).covers(position.order))
-            && other.streams.iter().all(|(stream, state)| {
-                self.streams
-                    .get(stream)
-                    .is_some_and(|mine| (mine.run(), mine.is_live()) >= (state.run(), state.is_live()))
-            })
+            && other.streams.iter().all(covers_state)
     }
 
     /// The smallest of the logs' orders and what it belongs to; sources with one log have just one.
@@ -340,6 +419,29 @@ impl Checkpoint {
             Partition::Log(id) => Some((id, position)),
             Partition::Range { .. } => None,
         })
+    }
+}
+
+/// What both states hold.
+fn least_of(a: &StreamState, b: &StreamState) -> StreamState {
+    match (a, b) {
+        (
+            StreamState::Reading { run, ranges, given_up },
+            StreamState::Reading {
+                run: other,
+                given_up: others,
+                ..
+            },
+        ) if run == other => {
+            let pages: BTreeSet<Page> = given_up.iter().chain(others).copied().collect();
+            StreamState::Reading {
+                run: *run,
+                ranges: ranges.clone(),
+                given_up: pages.into_iter().collect(),
+            }
+        }
+        _ if b.progress() < a.progress() => b.clone(),
+        _ => a.clone(),
     }
 }
 

@@ -18,6 +18,8 @@ mod pick;
 mod position;
 mod recut;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod types;
 
 pub use admit::{Admission, AdmitError};

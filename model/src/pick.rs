@@ -23,10 +23,8 @@ pub(crate) enum Fate {
 /// The given rows of `batch`, in that order, each with its fate. Row numbers do not decrease.
 pub(crate) fn pick(batch: &Batch, picks: &[(usize, Fate)]) -> Result<Batch, ArrowError> {
     let all_kept = picks.iter().all(|&(_, fate)| fate == Fate::Keep);
-    if all_kept {
-        if let Some(range) = contiguous(picks) {
-            return Ok(batch.slice(range));
-        }
+    if all_kept && let Some(range) = contiguous(picks) {
+        return Ok(batch.slice(range));
     }
     let sources: Vec<usize> = picks.iter().map(|&(row, _)| row).collect();
     let from_before = |&(row, fate): &(usize, Fate)| (usize::from(fate == Fate::Delete), row);
@@ -86,7 +84,11 @@ pub(crate) fn pick(batch: &Batch, picks: &[(usize, Fate)]) -> Result<Batch, Arro
         before,
         unavailable: Unavailable::new(unavailable),
         commits: gather_commits(&batch.commits, &sources),
-        page_tags: batch.page_tags.iter().map(|tags| tags.gather(&sources)).collect(),
+        page_tags: batch
+            .page_tags
+            .iter()
+            .map(|tags| tags.gather(picks.iter().map(|&(row, fate)| (row, fate == Fate::Delete))))
+            .collect(),
     })
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::interleave;
+use arrow::datatypes::FieldRef;
 use arrow::error::ArrowError;
 
 use crate::pick::{gather_commits, gather_unavailable, null_rows, nullable};
@@ -34,6 +35,20 @@ pub enum RecutError {
         stream: StreamId,
         /// What is wrong with them.
         what: &'static str,
+    },
+    /// Columns that are not those of the schema, or several answers for one stream.
+    #[error("cannot use the output for `{stream}`: {what}")]
+    Shape {
+        /// The output stream.
+        stream: StreamId,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// A row that did not pass before passes now, so that it has to be inserted, but some of its values were not sent.
+    #[error("cannot insert a row of `{stream}` that begins to pass: some of its values were not sent")]
+    NotWhole {
+        /// The output stream.
+        stream: StreamId,
     },
     /// An update or a delete became several rows, so that nobody could say which of them a later change means.
     #[error("cannot use the output for `{stream}`: one {op} became several rows")]
@@ -87,7 +102,7 @@ pub fn gone(input: &Batch, after: &[OutRows]) -> Vec<u32> {
 /// | read, insert, delete | yes | | itself |
 /// | read, insert, delete | no | | nothing |
 /// | update | yes | passed, or was not sent | update |
-/// | update | yes | did not pass | insert |
+/// | update | yes | did not pass | insert, which must be whole |
 /// | update | no | passed | delete of the old image |
 /// | update | no | was not sent | delete by the key |
 /// | update | no | did not pass | nothing |
@@ -97,7 +112,15 @@ pub fn recut(input: &Batch, made: Transformed) -> Result<Vec<Batch>, RecutError>
         for out in outs {
             check(&out, input.len())?;
             let stream = out.schema.stream().clone();
-            streams.entry(stream).or_default().0[place] = Some(out);
+            let images = streams.entry(stream.clone()).or_default();
+            if images.0.iter().flatten().any(|other| other.schema != out.schema) {
+                let what = "its images differ in schema";
+                return Err(RecutError::Shape { stream, what });
+            }
+            if images.0[place].replace(out).is_some() {
+                let what = "one stream came twice";
+                return Err(RecutError::Shape { stream, what });
+            }
         }
     }
     streams
@@ -162,7 +185,11 @@ impl Images {
             before,
             unavailable: self.gather_masks(&schema, &images),
             commits: gather_commits(&input.commits, &rows),
-            page_tags: input.page_tags.iter().map(|tags| tags.gather(&rows)).collect(),
+            page_tags: input
+                .page_tags
+                .iter()
+                .map(|tags| tags.gather(out_rows.iter().map(|row| (row.input, row.image.0 == BEFORE))))
+                .collect(),
             schema,
         }))
     }
@@ -194,7 +221,12 @@ impl Images {
             let was_sent = input.before.as_ref().is_some_and(|before| before.present.value(row));
             match (new.into_iter().next(), old.into_iter().next(), key.into_iter().next()) {
                 (Some(new), Some(old), _) => put(Op::Update, (AFTER, new), Some(old)),
-                (Some(new), None, _) if was_sent => put(Op::Insert, (AFTER, new), None),
+                (Some(new), None, _) if was_sent => {
+                    if self.is_partial(AFTER, new) {
+                        return Err(RecutError::NotWhole { stream: stream.clone() });
+                    }
+                    put(Op::Insert, (AFTER, new), None);
+                }
                 (Some(new), None, _) => put(Op::Update, (AFTER, new), None),
                 (None, Some(old), _) => put(Op::Delete, (BEFORE, old), None),
                 (None, None, Some(key)) => put(Op::Delete, (GONE, key), None),
@@ -202,6 +234,11 @@ impl Images {
             }
         }
         Ok(planned)
+    }
+
+    fn is_partial(&self, place: usize, row: usize) -> bool {
+        let mask = self.0[place].as_ref().and_then(|out| out.unavailable.as_ref());
+        mask.is_some_and(|mask| mask.any_in_row(row))
     }
 
     fn gather(&self, schema: &StreamSchema, at: &[(usize, usize)]) -> Result<RecordBatch, ArrowError> {
@@ -291,6 +328,25 @@ fn check(out: &OutRows, input_len: usize) -> Result<(), RecutError> {
             what,
         })
     };
+    let refuse_shape = |what| {
+        Err(RecutError::Shape {
+            stream: out.schema.stream().clone(),
+            what,
+        })
+    };
+    let (got, wanted) = (out.rows.schema(), out.schema.arrow().fields());
+    let is_same =
+        |(got, wanted): (&FieldRef, &FieldRef)| got.name() == wanted.name() && got.data_type() == wanted.data_type();
+    if got.fields().len() != wanted.len() || !got.fields().iter().zip(wanted).all(is_same) {
+        return refuse_shape("its columns differ from its schema");
+    }
+    if out
+        .unavailable
+        .as_ref()
+        .is_some_and(|mask| mask.column_count() != wanted.len())
+    {
+        return refuse_shape("its mask and its columns differ in number");
+    }
     if out.input_rows.len() != out.rows.num_rows() {
         return refuse("not one for each row");
     }

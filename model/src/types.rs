@@ -1,6 +1,6 @@
 //! The one vocabulary of types: Arrow's, plus one metadata key for what Arrow lacks.
 
-use arrow::datatypes::{DataType, Field, TimeUnit};
+use arrow::datatypes::{DataType, Field, IntervalUnit, TimeUnit};
 
 /// The field metadata key that carries a [`LogicalType`].
 pub const HIGHWATER_TYPE: &str = "highwater.type";
@@ -100,4 +100,55 @@ pub fn carries(data_type: &DataType) -> bool {
         DataType::Struct(fields) => fields.iter().all(|field| carries(field.data_type())),
         _ => false,
     }
+}
+
+/// One spelling for each type, without its children; part of every stored [`SchemaId`](crate::SchemaId), so it never
+/// changes.
+pub(crate) fn spelling(data_type: &DataType) -> String {
+    let unit = |unit: &TimeUnit| match unit {
+        TimeUnit::Second => "s",
+        TimeUnit::Millisecond => "ms",
+        TimeUnit::Microsecond => "us",
+        TimeUnit::Nanosecond => "ns",
+    };
+    let interval = |unit: &IntervalUnit| match unit {
+        IntervalUnit::YearMonth => "year_month",
+        IntervalUnit::DayTime => "day_time",
+        IntervalUnit::MonthDayNano => "month_day_nano",
+    };
+    let name = match data_type {
+        DataType::Null => "null",
+        DataType::Boolean => "bool",
+        DataType::Int8 => "i8",
+        DataType::Int16 => "i16",
+        DataType::Int32 => "i32",
+        DataType::Int64 => "i64",
+        DataType::UInt8 => "u8",
+        DataType::UInt16 => "u16",
+        DataType::UInt32 => "u32",
+        DataType::UInt64 => "u64",
+        DataType::Float32 => "f32",
+        DataType::Float64 => "f64",
+        DataType::Utf8 => "utf8",
+        DataType::LargeUtf8 => "large_utf8",
+        DataType::Binary => "binary",
+        DataType::LargeBinary => "large_binary",
+        DataType::Date32 => "date32",
+        DataType::List(_) => "list",
+        DataType::LargeList(_) => "large_list",
+        DataType::Struct(_) => "struct",
+        DataType::Map(_, false) => "map",
+        DataType::Map(_, true) => "map sorted",
+        DataType::FixedSizeBinary(len) => return format!("binary {len}"),
+        DataType::Time64(of) => return format!("time64 {}", unit(of)),
+        DataType::Timestamp(of, None) => return format!("timestamp {}", unit(of)),
+        DataType::Timestamp(of, Some(zone)) => return format!("timestamp {} {zone}", unit(of)),
+        DataType::Duration(of) => return format!("duration {}", unit(of)),
+        DataType::Interval(of) => return format!("interval {}", interval(of)),
+        DataType::Decimal128(precision, scale) => return format!("decimal128 {precision} {scale}"),
+        DataType::Decimal256(precision, scale) => return format!("decimal256 {precision} {scale}"),
+        // Not in the vocabulary, so no source may send it; still two of them should differ.
+        other => return format!("? {other:?}"),
+    };
+    name.to_owned()
 }
