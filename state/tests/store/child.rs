@@ -1,0 +1,135 @@
+//! A process that writes and says what was acknowledged, to be killed. It is this test binary, started again.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use highwater_state::conformance::value_at;
+use highwater_state::{SledStore, StateStore as _};
+
+use crate::scene::{DESTINATIONS, Epochs, shop};
+
+const DIR: &str = "STATE_CHILD_DIR";
+const KILL_AT: &str = "STATE_CHILD_KILL_AT";
+const WRITES: &str = "STATE_CHILD_WRITES";
+
+pub(crate) struct Writer {
+    child: Child,
+    out: BufReader<ChildStdout>,
+    /// The last acknowledged epoch of each destination.
+    pub(crate) acknowledged: Epochs,
+}
+
+impl Writer {
+    /// Starts a process that writes to `dir`, until it is killed or has written `writes` times. With `kill_at`, it kills
+    /// itself when it passes that fail-point for that many times.
+    pub(crate) fn start(dir: &Path, writes: u64, kill_at: Option<(&str, u32)>) -> Writer {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
+            .args([
+                "--exact",
+                "child::writes_until_it_is_killed",
+                "--ignored",
+                "--nocapture",
+                "--test-threads=1",
+            ])
+            .env(DIR, dir)
+            .env(WRITES, writes.to_string())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit());
+        if let Some((name, hit)) = kill_at {
+            command.env(KILL_AT, format!("{name} {hit}"));
+        }
+        let mut child = command.spawn().unwrap();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        Writer {
+            child,
+            out,
+            acknowledged: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until something is acknowledged.
+    pub(crate) fn wait_for_acknowledgement(&mut self) {
+        while self.acknowledged.is_empty() {
+            let mut line = String::new();
+            let read = self.out.read_line(&mut line).unwrap();
+            assert!(read > 0, "the child ended before it wrote anything");
+            self.take(&line);
+        }
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+    }
+
+    /// Waits for its end, and takes what it said until then. Whether it was killed.
+    pub(crate) fn wait(&mut self) -> bool {
+        let mut rest = String::new();
+        self.out.read_to_string(&mut rest).unwrap();
+        for line in rest.lines() {
+            self.take(line);
+        }
+        let status = self.child.wait().unwrap();
+        assert!(
+            status.signal() == Some(9) || status.success(),
+            "the child failed: {status}"
+        );
+        status.signal() == Some(9)
+    }
+
+    fn take(&mut self, line: &str) {
+        let Some(words) = line.trim().strip_prefix("acknowledged ") else {
+            return;
+        };
+        // A line that the kill cut off was printed by nobody.
+        if let Some((destination, Ok(epoch))) = words.split_once(' ').map(|(id, epoch)| (id, epoch.parse())) {
+            self.acknowledged.insert(destination.to_owned(), epoch);
+        }
+    }
+}
+
+#[test]
+#[ignore = "the kill tests start it as a process"]
+fn writes_until_it_is_killed() {
+    let dir = std::env::var(DIR).expect("started by a kill test");
+    let writes: u64 = std::env::var(WRITES).unwrap().parse().unwrap();
+    let kill_at = std::env::var(KILL_AT).ok();
+    if let Some((name, hit)) = kill_at.as_deref().and_then(|at| at.split_once(' ')) {
+        let hit: u32 = hit.parse().unwrap();
+        let passed = AtomicU32::new(0);
+        let kill = move || {
+            if passed.fetch_add(1, Ordering::SeqCst) + 1 == hit {
+                let pid = rustix::process::getpid();
+                rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+            }
+        };
+        fail::cfg_callback(name, kill).unwrap();
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let (store, _) = SledStore::open(Path::new(&dir)).unwrap();
+        let loaded = store.load(&shop()).await.unwrap();
+        let mut epochs: Epochs = loaded
+            .into_iter()
+            .map(|(id, stored)| (id.to_string(), stored.epoch))
+            .collect();
+        for write in 0..writes {
+            let destination = DESTINATIONS[write as usize % DESTINATIONS.len()];
+            let epoch = epochs.entry(destination.to_owned()).or_default();
+            let value = value_at(*epoch + 1);
+            *epoch = store.put(&shop(), &destination.into(), &value, *epoch).await.unwrap();
+            // The test runner's own line comes before the first of these.
+            let line = format!("\nacknowledged {destination} {epoch}\n");
+            let mut out = std::io::stdout().lock();
+            out.write_all(line.as_bytes()).and_then(|()| out.flush()).unwrap();
+        }
+    });
+}
