@@ -21,12 +21,16 @@ use std::fmt;
 pub mod destination;
 pub mod sample;
 mod session;
+pub mod source;
 pub mod text;
+pub mod transformer;
 pub mod type_cases;
 
 pub use destination::DestinationHarness;
 pub use session::Session;
+pub use source::SourceHarness;
 pub use text::{Row, rows_of, text_of};
+pub use transformer::TransformerHarness;
 
 /// What a harness fails with when it looks at its system.
 pub type HarnessError = Box<dyn std::error::Error + Send + Sync>;

@@ -92,6 +92,11 @@ pub fn record_batch(schema: &StreamSchema, rows: &[Value]) -> RecordBatch {
     try_record_batch(&nullable(schema.arrow()), rows).expect("the values of a sample fit its schema")
 }
 
+/// The same with every column nullable, as old images are.
+pub fn nullable_record_batch(schema: &StreamSchema, rows: &[Value]) -> RecordBatch {
+    try_record_batch(&nullable(schema.arrow()), rows).expect("the values of a sample fit its schema")
+}
+
 fn try_record_batch(schema: &SchemaRef, rows: &[Value]) -> Option<RecordBatch> {
     if rows.is_empty() {
         return Some(RecordBatch::new_empty(Arc::clone(schema)));
@@ -266,7 +271,7 @@ impl Changes {
             })
             .collect();
         Some(Before {
-            rows: try_record_batch(&nullable(self.schema.arrow()), &olds).expect("the old images fit the schema"),
+            rows: nullable_record_batch(&self.schema, &olds),
             present: self.rows.iter().map(|change| change.old.is_some()).collect(),
             unavailable: self.mask(|change| &change.old_without),
         })

@@ -12,10 +12,12 @@ mod fault;
 mod faulty_destination;
 mod faulty_source;
 mod replica;
+mod scripted;
 mod throttled;
 
 pub use fault::{Call, Fault, Faults, When};
 pub use faulty_destination::FaultyDestination;
 pub use faulty_source::FaultySource;
 pub use replica::Replica;
+pub use scripted::{Script, ScriptedSource, Transaction};
 pub use throttled::{Pace, ThrottledDestination};

@@ -43,7 +43,7 @@ struct Store {
 type LaneKey = (PipelineId, DestinationId, u16);
 
 /// What is stored about a lane.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Ledger {
     generation: u64,
     owner: Option<Owner>,
@@ -111,6 +111,28 @@ impl Replica {
             true
         };
         tokio::time::timeout(deadline, wait).await.unwrap_or(false)
+    }
+
+    /// Another replica with the same rows and checkpoints, as a backup restored elsewhere would be.
+    #[must_use]
+    pub fn fork(&self) -> Replica {
+        let store = self.store();
+        let lanes = store.lanes.iter().map(|(lane, ledger)| {
+            let ledger = Ledger {
+                lock: Weak::new(),
+                ..ledger.clone()
+            };
+            (lane.clone(), ledger)
+        });
+        let forked = Store {
+            tables: store.tables.clone(),
+            lanes: lanes.collect(),
+            violations: store.violations.clone(),
+        };
+        Replica(Arc::new(Shared {
+            store: Mutex::new(forked),
+            commit_count: watch::Sender::new(0),
+        }))
     }
 
     fn store(&self) -> MutexGuard<'_, Store> {

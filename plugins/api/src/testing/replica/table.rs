@@ -8,7 +8,7 @@ use crate::conformance::{Row, text_of};
 pub(super) type Key = Vec<Option<String>>;
 
 /// The rows of one stream.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Table {
     /// The columns that it has.
     pub(super) columns: BTreeSet<String>,
