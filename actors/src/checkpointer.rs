@@ -126,9 +126,16 @@ struct Keeper {
     dirty: BTreeMap<DestinationId, ()>,
     /// Destinations whose state is unknown: nothing may be acknowledged until each has said what it holds.
     unknown: Vec<DestinationId>,
-    flow: Option<(Arc<dyn SourceControl>, Arc<dyn Spool>, String)>,
+    flow: Option<FlowEnds>,
     acknowledged: Checkpoint,
     answers: Vec<oneshot::Sender<()>>,
+}
+
+/// The two ends of a flow that the checkpointer talks to.
+struct FlowEnds {
+    control: Arc<dyn SourceControl>,
+    spool: Arc<dyn Spool>,
+    identity: String,
 }
 
 impl Keeper {
@@ -178,7 +185,7 @@ impl Keeper {
                 plan_hash,
             } => {
                 self.unknown.retain(|id| *id != destination);
-                let identity = self.flow.as_ref().map(|(_, _, identity)| identity.clone());
+                let identity = self.flow.as_ref().map(|flow| flow.identity.clone());
                 let stored = self.stored.entry(destination.clone()).or_default();
                 stored.pending_reads.retain(|read| !is_fulfilled(read, &checkpoint));
                 if !checkpoint.is_empty() && stored.pending_reads.is_empty() {
@@ -195,7 +202,11 @@ impl Keeper {
                 spool,
                 identity,
             } => {
-                self.flow = Some((control, spool, identity));
+                self.flow = Some(FlowEnds {
+                    control,
+                    spool,
+                    identity,
+                });
                 self.acknowledged = Checkpoint::default();
             }
             CheckpointMsg::FlowEnded => self.flow = None,
@@ -247,7 +258,7 @@ impl Keeper {
                 .duration_since(SystemTime::UNIX_EPOCH)
                 .unwrap_or_default();
             metrics::gauge!(metric::CHECKPOINT_TIME, &labels).set(now.as_secs_f64());
-            if let Some((_, spool, _)) = &self.flow {
+            if let Some(FlowEnds { spool, .. }) = &self.flow {
                 let lane = LaneId {
                     destination: destination.clone(),
                     when_behind: WhenBehind::Hold,
@@ -274,7 +285,7 @@ impl Keeper {
     }
 
     async fn acknowledge(&mut self) -> Result<(), StateError> {
-        let Some((control, _, _)) = &self.flow else {
+        let Some(FlowEnds { control, .. }) = &self.flow else {
             return Ok(());
         };
         let Some(everywhere) = self.everywhere().filter(|everywhere| *everywhere != self.acknowledged) else {

@@ -66,16 +66,4 @@ pub const CODES: &[Code] = &[
         explain: "The supervisor of a pipeline ended with an error, mostly because the state directory could not be read. Other \
                   pipelines run on. Start again after the cause is removed.",
     },
-    Code {
-        id: "E0250",
-        title: "the source no longer has the position",
-        explain: "The destination holds a position after which the source no longer has every change: its change log was pruned, or \
-                  removed. Run `highwater resync PIPELINE --destination NAME`.",
-    },
-    Code {
-        id: "E0251",
-        title: "the source has another history",
-        explain: "The position that the destination holds is of another history: the source was replaced, or restored from a backup \
-                  or dump. Run `highwater resync PIPELINE --destination NAME`.",
-    },
 ];

@@ -46,14 +46,13 @@ impl Edge {
     /// Cost: the fast path reads no clock; only a wait is timed. Cancel-safe: a dropped future took nothing.
     pub async fn take(&self, bytes: usize) -> Credit {
         let units = (bytes.div_ceil(UNIT_BYTES)).clamp(1, self.units_max as usize) as u32;
-        let message = Arc::clone(&self.messages).try_acquire_owned();
-        if let Ok(message) = message {
-            if let Ok(units) = Arc::clone(&self.units).try_acquire_many_owned(units) {
-                return Credit {
-                    _message: message,
-                    _units: units,
-                };
-            }
+        if let Ok(message) = Arc::clone(&self.messages).try_acquire_owned()
+            && let Ok(units) = Arc::clone(&self.units).try_acquire_many_owned(units)
+        {
+            return Credit {
+                _message: message,
+                _units: units,
+            };
         }
         let waited = Instant::now();
         let credit = self.wait(units).await;

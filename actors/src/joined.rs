@@ -48,6 +48,11 @@ impl Joined {
         joined
     }
 
+    /// Whether it is over.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.work.is_finished()
+    }
+
     /// Ends the task at its next await.
     pub(crate) fn abort(&self) {
         self.work.abort();

@@ -1,7 +1,6 @@
 //! The runtime supervisor: all pipelines of a process, and the handle that the outside holds.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,8 +38,6 @@ pub struct RuntimeSpec {
     pub owner: Owner,
     /// Whether to fence an owner that is alive.
     pub take_over: bool,
-    /// Directory for scratch files of sources.
-    pub scratch: PathBuf,
 }
 
 /// A running runtime.

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use model::{Body, ChangeSet, Checkpoint, DestinationId, Part, Partition};
+use model::{Body, ChangeSet, Checkpoint, Delta, DestinationId, Part, Partition};
 use tokio::sync::Notify;
 
 use crate::{Attach, Cursor, Delivery, LaneId, Next, Permit, Spool, SpoolError, WhenBehind};
@@ -30,6 +30,8 @@ struct Shared {
 
 #[derive(Default)]
 struct Window {
+    /// What was dropped because it was durable at every lane that there was: a lane that comes later must cover it.
+    forgotten: Delta,
     /// Evicted, but not durable everywhere.
     traces: VecDeque<Trace>,
     /// The number that the oldest trace starts with.
@@ -176,11 +178,13 @@ impl Window {
                 return;
             }
             self.traces_first += front.count;
+            self.forgotten.then(&front.changeset.delta);
             self.traces.pop_front();
         }
         while self.entries_first < durable {
             let Some(entry) = self.entries.pop_front() else { return };
             self.cost_bytes -= entry.cost_bytes;
+            self.forgotten.then(&entry.delivery.changeset.delta);
             self.entries_first += 1;
             self.traces_first = self.entries_first;
         }
@@ -208,6 +212,13 @@ impl Window {
             count: a.count + b.count,
         };
         self.traces.pop_back();
+    }
+
+    /// Whether nothing that `from` lacks was dropped.
+    fn joins(&self, destination: &DestinationId, from: &Checkpoint) -> bool {
+        let forgotten = ChangeSet::rows(self.forgotten.clone(), Vec::new());
+        from.admit_delta(destination, &forgotten)
+            .is_ok_and(|delta| delta.is_empty())
     }
 
     /// The first number, from `start` on, that `to` does not cover. A transaction in parts is covered when its last part is.
@@ -280,7 +291,7 @@ impl Spool for MemorySpool {
     async fn cursor(&self, lane: &LaneId, from: &Checkpoint) -> Result<Attach, SpoolError> {
         let mut window = self.0.lock();
         let next = window.place(&lane.destination, from, 0);
-        if next < window.entries_first {
+        if next < window.entries_first || !window.joins(&lane.destination, from) {
             return Ok(Attach::OutOfReach);
         }
         let serial = window.lane_serial;

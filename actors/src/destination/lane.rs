@@ -51,7 +51,14 @@ enum SessionEnd {
     /// Open it again, at once.
     Reopen,
     Failed(Error),
+    /// It cannot go on from what it holds.
+    NeedsResync(Error),
 }
+
+/// The destination holds less than it did.
+const WENT_BACK: &str = "E0703";
+/// Its rows were made by other transformers.
+const OTHER_PLAN: &str = "E0704";
 
 /// One opened destination, and what was written to it since its last commit.
 struct Session {
@@ -110,16 +117,17 @@ impl LaneDriver {
         loop {
             let end = match self.open().await {
                 Ok(session) => self.serve(session).await,
+                Err(error) if matches!(error.code(), WENT_BACK | OTHER_PLAN) => SessionEnd::NeedsResync(error),
                 Err(error) => SessionEnd::Failed(error),
             };
-            match end {
-                SessionEnd::Lane(end) => return self.finish(end).await,
-                SessionEnd::Reopen => {}
-                SessionEnd::Failed(error) => {
-                    if let Some(end) = self.recover(error).await {
-                        return self.finish(end).await;
-                    }
-                }
+            let end = match end {
+                SessionEnd::Lane(end) => Some(end),
+                SessionEnd::Reopen => None,
+                SessionEnd::Failed(error) => self.recover(error, false).await,
+                SessionEnd::NeedsResync(error) => self.recover(error, true).await,
+            };
+            if let Some(end) = end {
+                return self.finish(end).await;
             }
         }
     }
@@ -233,7 +241,7 @@ impl LaneDriver {
                     .filter(|hint| !checkpoint.covers(&in_plan(hint, &self.args.streams)))
                 {
                     let message = format!("cannot go on with `{id}`: it went back, from {hint:?} to {checkpoint:?}");
-                    return Err(Error::new("E0703", Retry::Never, message).hint(format!(
+                    return Err(Error::new(WENT_BACK, Retry::Never, message).hint(format!(
                         "was it restored from a backup, or emptied? run `highwater resync {} --destination {id}` to read everything again",
                         self.args.lane.pipeline
                     )));
@@ -250,7 +258,7 @@ impl LaneDriver {
                 "cannot go on with `{id}`: its rows were made by other transformers (plan {stored}, now {})",
                 self.args.spec.plan_hash
             );
-            return Err(Error::new("E0704", Retry::Never, message).hint(format!(
+            return Err(Error::new(OTHER_PLAN, Retry::Never, message).hint(format!(
                 "run `highwater resync {} --destination {id}`, or undo the change",
                 self.args.lane.pipeline
             )));
@@ -359,7 +367,7 @@ impl LaneDriver {
                 self.phase(LanePhase::Attached);
                 None
             }
-            LaneInput::NeedsResync(error) => Some(SessionEnd::Failed(error)),
+            LaneInput::NeedsResync(error) => Some(SessionEnd::NeedsResync(error)),
             LaneInput::Flush => self.settle(session).await.err().map(SessionEnd::Failed),
             LaneInput::Abandon if self.pump.is_none() => Some(match self.settle(session).await {
                 Ok(_) => SessionEnd::Lane(LaneEnd::Drained),
@@ -542,7 +550,7 @@ impl LaneDriver {
     }
 
     /// After a failure: waits for the next try, keeping the lane's place in the spool. `Some` if there is none.
-    async fn recover(&mut self, error: Error) -> Option<LaneEnd> {
+    async fn recover(&mut self, error: Error, needs_resync: bool) -> Option<LaneEnd> {
         if error.retry() == Retry::Fenced {
             self.note(&error, None);
             return Some(LaneEnd::Fenced(error));
@@ -551,14 +559,13 @@ impl LaneDriver {
         let failing_since = *self.failing_since.get_or_insert_with(Instant::now);
         let retry = self.args.spec.retry;
         let has_given_up = retry.give_up_after.is_some_and(|limit| failing_since.elapsed() > limit);
-        let needs_resync = matches!(error.code(), "E0703" | "E0704") || self.is_lost(&error);
         let (phase, wait) = match error.retry() {
             _ if needs_resync => (LanePhase::NeedsResync, None),
             Retry::After if !has_given_up => (LanePhase::Retrying, Some(retry.wait(self.attempt))),
             Retry::After | Retry::Operator => (LanePhase::Parked, Some(self.args.limits.parked_retry)),
             Retry::Never | Retry::Fenced => (LanePhase::Parked, None),
         };
-        let next_try = wait.map(|wait| Instant::now() + wait);
+        let mut next_try = wait.map(|wait| Instant::now() + wait);
         self.phase(phase);
         self.note(&error, wait);
         if needs_resync {
@@ -602,14 +609,6 @@ impl LaneDriver {
                 Some(_) => {}
             }
         }
-    }
-
-    /// Whether this is the source's verdict that it cannot serve what the destination holds.
-    fn is_lost(&self, error: &Error) -> bool {
-        matches!(
-            error.code(),
-            crate::pipeline::POSITION_LOST | crate::pipeline::OTHER_HISTORY
-        )
     }
 
     fn note(&self, error: &Error, wait: Option<Duration>) {

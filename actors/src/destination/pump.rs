@@ -65,10 +65,10 @@ impl Pump {
     /// Ends the pump and waits until its cursor is free. A panic in it surfaces here.
     pub(super) async fn stop(mut self) {
         self.work.abort();
-        if let Err(error) = (&mut self.work).await {
-            if error.is_panic() {
-                std::panic::resume_unwind(error.into_panic());
-            }
+        if let Err(error) = (&mut self.work).await
+            && error.is_panic()
+        {
+            std::panic::resume_unwind(error.into_panic());
         }
     }
 }

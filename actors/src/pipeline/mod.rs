@@ -40,11 +40,6 @@ use crate::{FlowId, metric};
 
 pub use resync::{Resync, Resynced};
 
-/// The source's verdict codes, which the lane turns into *needs resync*.
-pub(crate) const POSITION_LOST: &str = "E0250";
-/// See [`POSITION_LOST`].
-pub(crate) const OTHER_HISTORY: &str = "E0251";
-
 /// How often the watchdog looks.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -433,7 +428,7 @@ impl Pipeline {
             }
             Ended::Returned(LaneEnd::Fenced(error)) => {
                 error!(pipeline = %self.spec.id, destination = %destination, code = error.code(), error = error.chain(), "pipeline fenced");
-                self.fail(myself, Outcome::Fenced(error));
+                self.fail(myself, Outcome::Fenced(Arc::new(error)));
             }
             Ended::Panicked(text) => {
                 error!(pipeline = %self.spec.id, destination = %destination, error = text, "destination panicked");
@@ -458,7 +453,7 @@ impl Pipeline {
             );
             let error = Error::new("E0705", Retry::Never, message)
                 .hint("the log has each cause; fix it and start again, nothing is lost");
-            self.fail(myself, Outcome::Failed(error));
+            self.fail(myself, Outcome::Failed(Arc::new(error)));
             return Ok(());
         }
         let Some(lane) = self.lanes.get_mut(destination) else {
@@ -561,7 +556,7 @@ impl Pipeline {
         match wait {
             Some(wait) => self.start_flow_after(myself, wait),
             None if self.is_draining => self.lanes.values().for_each(|lane| lane.tell(LaneInput::Regroup)),
-            None => self.fail(myself, Outcome::Failed(error)),
+            None => self.fail(myself, Outcome::Failed(Arc::new(error))),
         }
     }
 
