@@ -18,9 +18,9 @@
 //! Measured with eight keys of 600 bytes: 100,000 synced writes leave a database of 2.5 MiB that opens in 16 ms the first time
 //! and in 5 ms afterwards, with 2 MiB resident.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
@@ -95,8 +95,7 @@ impl Database {
         drop(database);
 
         let path = all.join(number.to_string());
-        directory::sync(&unnamed.join("blobs"))
-            .and_then(|()| directory::sync(&unnamed))
+        sync_all_below(&unnamed)
             .and_then(|()| fs::rename(&unnamed, &path))
             .and_then(|()| directory::sync(&all))
             .map_err(system)?;
@@ -155,13 +154,8 @@ impl Database {
     /// sled keeps values above 128 KiB in files of their own, and syncs neither them nor their directory.
     fn sync(&self) -> io::Result<()> {
         let blobs = self.path.join("blobs");
-        let mut has_blobs = false;
-        for blob in fs::read_dir(&blobs)? {
-            File::open(blob?.path())?.sync_all()?;
-            has_blobs = true;
-        }
-        if has_blobs {
-            directory::sync(&blobs)?;
+        if fs::read_dir(&blobs)?.next().is_some() {
+            sync_all_below(&blobs)?;
         }
         self.file.sync_data()
     }
@@ -273,11 +267,23 @@ fn remove_dir(path: &Path) -> io::Result<()> {
 }
 
 fn make_private_dir(path: &Path) -> io::Result<()> {
-    match fs::create_dir(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
     }
-    fs::set_permissions(path, fs::Permissions::from_mode(0o700))
+}
+
+/// Files, directories, and the names in them.
+fn sync_all_below(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            sync_all_below(&entry.path())?;
+        } else {
+            File::open(entry.path())?.sync_all()?;
+        }
+    }
+    directory::sync(dir)
 }
 
 /// sled makes its files as the umask says.

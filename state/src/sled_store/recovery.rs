@@ -107,6 +107,7 @@ pub(super) fn merge(journal: journal::Content, database: Option<InDatabase>, is_
     }
     out.repairs
         .extend(database.unreadable.into_iter().map(|key| (key, None)));
+    findings.is_database_sound = has_database && findings.back.is_empty() && findings.unreadable_count == 0;
     out.notices = findings.notices(&journal, is_old, is_empty);
     out
 }
@@ -128,6 +129,8 @@ struct Findings {
     /// The journal lacks it.
     ahead: Found,
     unreadable_count: usize,
+    /// Whether it can bear witness to where the journal ended.
+    is_database_sound: bool,
 }
 
 impl Findings {
@@ -173,7 +176,15 @@ impl Findings {
         if journal.unfinished_bytes > 0 {
             let bytes = journal.unfinished_bytes;
             let message = format!("an unfinished record of {bytes} bytes was dropped from the journal");
-            notices.push(Notice::new(codes::N0402.id, message));
+            notices.push(if self.is_database_sound || !is_old {
+                Notice::new(codes::N0402.id, message)
+            } else {
+                Notice::new(
+                    codes::W0403.id,
+                    format!("{message}, and the database cannot tell what it was"),
+                )
+                .hint(format!("look after the disk; {unaffected}"))
+            });
         }
         notices
     }

@@ -21,6 +21,8 @@ pub(crate) struct Writer {
     out: BufReader<ChildStdout>,
     /// The last acknowledged epoch of each destination.
     pub(crate) acknowledged: Epochs,
+    /// The same, at the moment when it was stopped.
+    pub(crate) acknowledged_when_stopped: Epochs,
 }
 
 impl Writer {
@@ -49,6 +51,7 @@ impl Writer {
             child,
             out,
             acknowledged: BTreeMap::new(),
+            acknowledged_when_stopped: BTreeMap::new(),
         }
     }
 
@@ -58,11 +61,31 @@ impl Writer {
 
     /// Waits until something is acknowledged.
     pub(crate) fn wait_for_acknowledgement(&mut self) {
-        while self.acknowledged.is_empty() {
+        self.wait_for_acknowledgements(1);
+    }
+
+    /// Waits until `count` more writes are acknowledged.
+    pub(crate) fn wait_for_acknowledgements(&mut self, count: u32) {
+        let mut seen = 0;
+        while seen < count {
             let mut line = String::new();
             let read = self.out.read_line(&mut line).unwrap();
             assert!(read > 0, "the child ended before it wrote anything");
-            self.take(&line);
+            seen += u32::from(self.take(&line));
+        }
+    }
+
+    /// Holds it wherever it is, and notes what it said until then.
+    pub(crate) fn stop(&mut self) {
+        self.acknowledged_when_stopped = self.acknowledged.clone();
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+        let is_stopped = || {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+            stat.rsplit(')').next().unwrap().trim_start().starts_with('T')
+        };
+        while !is_stopped() {
+            std::thread::yield_now();
         }
     }
 
@@ -85,14 +108,17 @@ impl Writer {
         status.signal() == Some(9)
     }
 
-    fn take(&mut self, line: &str) {
-        let Some(words) = line.trim().strip_prefix("acknowledged ") else {
-            return;
+    /// Whether the line was an acknowledgement.
+    fn take(&mut self, line: &str) -> bool {
+        let words = line.trim().strip_prefix("acknowledged ");
+        let Some((destination, Ok(epoch))) = words
+            .and_then(|words| words.split_once(' '))
+            .map(|(id, epoch)| (id, epoch.parse()))
+        else {
+            return false;
         };
-        // A line that the kill cut off was printed by nobody.
-        if let Some((destination, Ok(epoch))) = words.split_once(' ').map(|(id, epoch)| (id, epoch.parse())) {
-            self.acknowledged.insert(destination.to_owned(), epoch);
-        }
+        self.acknowledged.insert(destination.to_owned(), epoch);
+        true
     }
 }
 

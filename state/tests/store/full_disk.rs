@@ -1,51 +1,15 @@
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use highwater_state::conformance::value_at;
 use highwater_state::{SledStore, StateError, StateStore as _};
 
+use crate::disk::Disk;
 use crate::scene::{block_on, codes, open, shop};
-
-/// A small disk in memory.
-struct Tmpfs(tempfile::TempDir);
-
-impl Tmpfs {
-    /// `None`, with the reason printed, where mounting is not allowed.
-    fn mount(options: &str) -> Option<Tmpfs> {
-        let dir = tempfile::tempdir().unwrap();
-        let mut command = Command::new("mount");
-        command.args(["-t", "tmpfs", "-o", options, "none"]).arg(dir.path());
-        match command.output() {
-            Ok(output) if output.status.success() => Some(Tmpfs(dir)),
-            Ok(output) => {
-                println!(
-                    "skipped: cannot mount a tmpfs: {}",
-                    String::from_utf8_lossy(&output.stderr).trim()
-                );
-                None
-            }
-            Err(error) => {
-                println!("skipped: cannot run mount: {error}");
-                None
-            }
-        }
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-}
-
-impl Drop for Tmpfs {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(self.path()).status();
-    }
-}
 
 #[test]
 fn full_disk_stops_the_store_and_loses_nothing_acknowledged() {
-    let Some(disk) = Tmpfs::mount("size=8m") else { return };
+    let Some(disk) = Disk::in_memory("size=8m") else { return };
     let dir = disk.path().join("state");
     let mut epoch = 0;
     // Different room, so that the disk is full at different steps: the journal, the database, the rewriting.
@@ -99,7 +63,9 @@ fn fill(ballast: &Path, disk: &Path, room_bytes: u64) {
 
 #[test]
 fn read_only_disk_is_an_error_with_a_remedy() {
-    let Some(disk) = Tmpfs::mount("size=8m,ro") else { return };
+    let Some(disk) = Disk::in_memory("size=8m,ro") else {
+        return;
+    };
     let error = SledStore::open(&disk.path().join("state"))
         .map(|_| ())
         .expect_err("read-only");
