@@ -20,7 +20,14 @@ pub fn path() -> &'static Path {
 fn build() -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
-        .args(["build", "--quiet", "-p", "highwater", "--features", "highwater/failpoints"])
+        .args([
+            "build",
+            "--quiet",
+            "-p",
+            "highwater",
+            "--features",
+            "highwater/failpoints",
+        ])
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .status()
         .unwrap_or_else(|error| panic!("cannot start cargo: {error}"));
@@ -49,5 +56,8 @@ pub fn fail_points() -> Vec<String> {
         "`highwater failpoints` ended with {}: the binary was built without `--features failpoints`",
         output.status
     );
-    String::from_utf8_lossy(&output.stdout).split_whitespace().map(str::to_owned).collect()
+    String::from_utf8_lossy(&output.stdout)
+        .split_whitespace()
+        .map(str::to_owned)
+        .collect()
 }

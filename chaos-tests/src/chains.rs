@@ -73,11 +73,16 @@ impl ChainChecker {
         &self.view
     }
 
-    /// Sees more tables from now on.
-    pub fn widen(&mut self, view: View, oracle: &mut Oracle) {
-        let added: Vec<Table> = view.tables().map(TableView::table).filter(|&table| self.view.of(table).is_none()).collect();
+    /// Sees more tables from now on; whether there are any.
+    pub fn widen(&mut self, view: View, oracle: &mut Oracle) -> bool {
+        let added: Vec<Table> = view
+            .tables()
+            .map(TableView::table)
+            .filter(|&table| self.view.of(table).is_none())
+            .collect();
         self.view = view;
         self.link(0, self.transaction, oracle, |table| added.contains(&table));
+        !added.is_empty()
     }
 
     fn forget(&mut self, table: Table) {
@@ -117,16 +122,24 @@ impl ChainChecker {
             match (was, held) {
                 (Held::All, Held::All) => {
                     let of_table = grown.iter().filter(|(of, _)| *of == table);
-                    verdict.violations.extend(of_table.filter_map(|key| self.check_complete(key, true)));
+                    verdict
+                        .violations
+                        .extend(of_table.filter_map(|key| self.check_complete(key, true)));
                 }
                 (_, Held::All) => {
                     let keys: Vec<(Table, Key)> = self.chains.keys().filter(|(of, _)| *of == table).cloned().collect();
-                    verdict.violations.extend(keys.iter().filter_map(|key| self.check_complete(key, false)));
+                    verdict
+                        .violations
+                        .extend(keys.iter().filter_map(|key| self.check_complete(key, false)));
                 }
                 (_, _) => {
                     let of_table = grown.iter().filter(|(of, _)| *of == table);
-                    let met: Vec<&(Table, Key)> = of_table.filter(|key| self.chains.get(*key).is_some_and(|c| c.is_met)).collect();
-                    verdict.violations.extend(met.into_iter().filter_map(|key| self.check_complete(key, true)));
+                    let met: Vec<&(Table, Key)> = of_table
+                        .filter(|key| self.chains.get(*key).is_some_and(|c| c.is_met))
+                        .collect();
+                    verdict
+                        .violations
+                        .extend(met.into_iter().filter_map(|key| self.check_complete(key, true)));
                 }
             }
         }
@@ -219,9 +232,16 @@ impl Chain {
     fn step(&mut self, left: Option<&Row>, is_read: bool) -> Result<(), Misstep> {
         let is_it = |link: &Option<Row>| link.as_ref() == left;
         let at = match self.is_met {
-            false => self.links.iter().rposition(is_it).filter(|_| left.is_some()).ok_or(Misstep::Nowhere)?,
+            false => self
+                .links
+                .iter()
+                .rposition(is_it)
+                .filter(|_| left.is_some())
+                .ok_or(Misstep::Nowhere)?,
             true if !is_read && self.links.get(self.got).is_some_and(is_it) => self.got,
-            true if is_read || (left.is_some() && self.links[..self.got].iter().any(is_it)) => return Err(Misstep::Again),
+            true if is_read || (left.is_some() && self.links[..self.got].iter().any(is_it)) => {
+                return Err(Misstep::Again);
+            }
             true if self.links[self.got..].iter().any(is_it) => return Err(Misstep::Over),
             true => return Err(Misstep::Nowhere),
         };

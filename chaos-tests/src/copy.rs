@@ -43,7 +43,9 @@ pub fn read(path: &Path, view: &View, destination: &str) -> rusqlite::Result<Sho
 
 /// The checkpoint in the ledger.
 pub fn read_checkpoint(connection: &Connection, destination: &str) -> rusqlite::Result<Option<Checkpoint>> {
-    let parsed = stored_checkpoint(connection, destination)?.map(|text| serde_json::from_str(&text)).transpose();
+    let parsed = stored_checkpoint(connection, destination)?
+        .map(|text| serde_json::from_str(&text))
+        .transpose();
     parsed.map_err(|error| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error)))
 }
 
@@ -70,7 +72,9 @@ pub fn read_rows(connection: &Connection, view: &TableView) -> rusqlite::Result<
     let columns: Vec<String> = view.columns().map(|name| format!("\"{name}\"")).collect();
     let sql = format!("SELECT {} FROM {}", columns.join(", "), view.table());
     let mut statement = connection.prepare(&sql)?;
-    let rows = statement.query_map([], |row| (0..columns.len()).map(|i| Ok(Value::from(row.get_ref(i)?))).collect())?;
+    let rows = statement.query_map([], |row| {
+        (0..columns.len()).map(|i| Ok(Value::from(row.get_ref(i)?))).collect()
+    })?;
     rows.collect()
 }
 

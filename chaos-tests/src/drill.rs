@@ -29,7 +29,9 @@ pub fn kill_at_random(site: &mut Site, rng: &mut ChaCha8Rng, count: u32) -> io::
         std::thread::sleep(Duration::from_millis(rng.random_range(DELAY_MS)));
         let status = runtime.kill()?;
         if !was_killed(status) {
-            site.fail(&format!("the runtime ended by itself, with {status}, before it was killed"));
+            site.fail(&format!(
+                "the runtime ended by itself, with {status}, before it was killed"
+            ));
         }
         site.run.did();
         site.look();
@@ -40,9 +42,22 @@ pub fn kill_at_random(site: &mut Site, rng: &mut ChaCha8Rng, count: u32) -> io::
 /// Waits until some SQLite destination's checkpoint has moved.
 #[track_caller]
 pub fn wait_for_commit(site: &mut Site, runtime: &mut Runtime) {
-    let copies: Vec<_> = site.layout().destinations.iter().filter(|d| d.kind == Kind::Copy).map(|d| d.name).collect();
+    let copies: Vec<_> = site
+        .layout()
+        .destinations
+        .iter()
+        .filter(|d| d.kind == Kind::Copy)
+        .map(|d| d.name)
+        .collect();
     let commits = |site: &Site| -> Vec<Option<String>> {
-        copies.iter().map(|name| copy::ledger_text(&site.file(name).with_extension("db"), name).ok().flatten()).collect()
+        copies
+            .iter()
+            .map(|name| {
+                copy::ledger_text(&site.file(name).with_extension("db"), name)
+                    .ok()
+                    .flatten()
+            })
+            .collect()
     };
     let before = commits(site);
     let moved = wait_for(STARTS_WITHIN, || match runtime.ended() {

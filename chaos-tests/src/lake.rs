@@ -69,8 +69,7 @@ impl LakeWatch {
 
     /// Sees more tables from now on.
     pub fn widen(&mut self, view: View, oracle: &mut Oracle) {
-        self.chains.widen(view, oracle);
-        self.last.is_live = false;
+        self.last.is_live &= !self.chains.widen(view, oracle);
     }
 
     /// Reads the manifests that are new, and the folder.
@@ -84,13 +83,25 @@ impl LakeWatch {
             }
         }
         let unlisted = visible.difference(&self.listed);
-        violations.extend(unlisted.map(|path| Violation::Files(format!("visible, but in no manifest: {}", path.display()))));
-        Ok(Verdict { violations, ..self.last })
+        violations
+            .extend(unlisted.map(|path| Violation::Files(format!("visible, but in no manifest: {}", path.display()))));
+        Ok(Verdict {
+            violations,
+            ..self.last
+        })
     }
 
-    fn check_manifest(&mut self, manifest: Manifest, oracle: &mut Oracle, violations: &mut Vec<Violation>) -> io::Result<()> {
+    fn check_manifest(
+        &mut self,
+        manifest: Manifest,
+        oracle: &mut Oracle,
+        violations: &mut Vec<Violation>,
+    ) -> io::Result<()> {
         if manifest.generation < self.generation {
-            let what = format!("manifest {} is of generation {} after one of {}", manifest.number, manifest.generation, self.generation);
+            let what = format!(
+                "manifest {} is of generation {} after one of {}",
+                manifest.number, manifest.generation, self.generation
+            );
             violations.push(Violation::Files(what));
         }
         self.generation = manifest.generation;
@@ -124,8 +135,14 @@ impl LakeWatch {
             if let Some((last, path)) = find_segment(&ledger.join("compacted"), self.next)? {
                 let first = std::mem::replace(&mut self.next, last + 1);
                 let text = std::fs::read_to_string(path)?;
-                let all = text.lines().map(serde_json::from_str::<Manifest>).collect::<Result<Vec<_>, _>>();
-                let new = all.map_err(io::Error::other)?.into_iter().filter(|manifest| manifest.number >= first);
+                let all = text
+                    .lines()
+                    .map(serde_json::from_str::<Manifest>)
+                    .collect::<Result<Vec<_>, _>>();
+                let new = all
+                    .map_err(io::Error::other)?
+                    .into_iter()
+                    .filter(|manifest| manifest.number >= first);
                 return Ok(Some(new.collect()));
             }
         }
@@ -135,7 +152,10 @@ impl LakeWatch {
     fn read_listed(&self, file: &ListedFile, violations: &mut Vec<Violation>) -> io::Result<Vec<Appended>> {
         let table = Table::named(&file.stream);
         let Some(view) = table.and_then(|table| self.chains.view().of(table)) else {
-            violations.push(Violation::Files(format!("file of a stream that was not asked for: {}", file.stream)));
+            violations.push(Violation::Files(format!(
+                "file of a stream that was not asked for: {}",
+                file.stream
+            )));
             return Ok(Vec::new());
         };
         // Between the commit and its publication a reader of manifests finds the file where it was staged.
@@ -145,13 +165,20 @@ impl LakeWatch {
             None => read_if_there(&self.root.join(&file.staged))?.or(read_if_there(&self.root.join(&file.path))?),
         };
         let Some(bytes) = bytes else {
-            violations.push(Violation::Files(format!("listed, but not there: {}", file.path.display())));
+            violations.push(Violation::Files(format!(
+                "listed, but not there: {}",
+                file.path.display()
+            )));
             return Ok(Vec::new());
         };
         let found = (bytes.len() as u64, format!("{:08x}", crc32c::crc32c(&bytes)));
         let rows = read_rows(Bytes::from(bytes), view)?;
         if found != (file.size_bytes, file.crc32c.clone()) || rows.len() != file.row_count {
-            let what = format!("not what its manifest says: {} has {found:?} and {} rows", file.path.display(), rows.len());
+            let what = format!(
+                "not what its manifest says: {} has {found:?} and {} rows",
+                file.path.display(),
+                rows.len()
+            );
             violations.push(Violation::Files(what));
         }
         Ok(rows)
@@ -196,7 +223,11 @@ fn visible_files(root: &Path) -> io::Result<BTreeSet<PathBuf>> {
         for entry in entries {
             let entry = entry?;
             let name = entry.file_name();
-            if name.as_encoded_bytes().first().is_some_and(|first| b"_.".contains(first)) {
+            if name
+                .as_encoded_bytes()
+                .first()
+                .is_some_and(|first| b"_.".contains(first))
+            {
                 continue;
             }
             let path = folder.join(&name);
@@ -217,16 +248,26 @@ fn read_rows(bytes: Bytes, view: &TableView) -> io::Result<Vec<Appended>> {
     let mut rows = Vec::new();
     for batch in reader.map_err(io::Error::other)? {
         let batch = batch.map_err(io::Error::other)?;
-        rows.extend(appended(&batch, view).ok_or_else(|| io::Error::other(format!("unknown shape: {}", batch.schema())))?);
+        rows.extend(
+            appended(&batch, view).ok_or_else(|| io::Error::other(format!("unknown shape: {}", batch.schema())))?,
+        );
     }
     Ok(rows)
 }
 
 fn appended(batch: &RecordBatch, view: &TableView) -> Option<Vec<Appended>> {
     let ops = batch.column_by_name("_highwater_op")?.as_string_opt::<i32>()?;
-    let columns: Vec<&dyn Array> =
-        view.columns().map(|name| batch.column_by_name(name).map(AsRef::as_ref)).collect::<Option<_>>()?;
-    let row = |at: usize| -> Option<Row> { columns.iter().map(|column| value(*column, at)).collect::<Option<Vec<_>>>().map(Row::from) };
+    let columns: Vec<&dyn Array> = view
+        .columns()
+        .map(|name| batch.column_by_name(name).map(AsRef::as_ref))
+        .collect::<Option<_>>()?;
+    let row = |at: usize| -> Option<Row> {
+        columns
+            .iter()
+            .map(|column| value(*column, at))
+            .collect::<Option<Vec<_>>>()
+            .map(Row::from)
+    };
     let what = |at: usize| match ops.value(at) {
         "read" => row(at).map(What::Read),
         "insert" | "update" => row(at).map(What::Is),
@@ -234,7 +275,14 @@ fn appended(batch: &RecordBatch, view: &TableView) -> Option<Vec<Appended>> {
         "begin_read" | "truncate" => Some(What::StartsAnew),
         _ => None,
     };
-    (0..batch.num_rows()).map(|at| Some(Appended { table: view.table(), what: what(at)? })).collect()
+    (0..batch.num_rows())
+        .map(|at| {
+            Some(Appended {
+                table: view.table(),
+                what: what(at)?,
+            })
+        })
+        .collect()
 }
 
 fn value(array: &dyn Array, at: usize) -> Option<Value> {

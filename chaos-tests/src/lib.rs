@@ -19,12 +19,14 @@
 //! | [`copy`], [`lake`] | what a SQLite and a Parquet destination show |
 //! | [`prefix`], [`chains`] | whether that is a prefix of the source's history |
 //! | [`binary`], [`process`], [`site`] | the runtime under test, and the directory it works in |
+//! | [`lag`] | how far a destination is behind |
 //! | [`drill`], [`scale`] | kills and restarts, and how many of them |
 
 pub mod binary;
 pub mod chains;
 pub mod copy;
 pub mod drill;
+pub mod lag;
 pub mod lake;
 pub mod oracle;
 pub mod prefix;

@@ -108,7 +108,11 @@ impl Positions {
 
     fn place(&self, seq: i64) -> Place {
         // A change table that was forgotten and made again counts from 1: only its last life is looked at.
-        let born = self.known.windows(2).rposition(|pair| pair[1].after < pair[0].until).map_or(0, |i| i + 1);
+        let born = self
+            .known
+            .windows(2)
+            .rposition(|pair| pair[1].after < pair[0].until)
+            .map_or(0, |i| i + 1);
         let begun = born + self.known[born..].partition_point(|lies| lies.after < seq);
         match self.known[born..begun].last() {
             Some(last) if last.until > seq => Place::Inside(last.number),
@@ -118,7 +122,11 @@ impl Positions {
 
     /// Transactions before the first capture have no change rows, and lie at the same `seq` as each other.
     fn quiet_until(&self, mut index: usize, seq: i64) -> u64 {
-        while self.known.get(index).is_some_and(|lies| lies.after == seq && lies.until == seq) {
+        while self
+            .known
+            .get(index)
+            .is_some_and(|lies| lies.after == seq && lies.until == seq)
+        {
             index += 1;
         }
         index as u64
@@ -132,7 +140,10 @@ mod tests {
     use super::*;
 
     fn positions(known: &[(i64, i64)]) -> Positions {
-        let known = known.iter().zip(1..).map(|(&(after, until), number)| Lies { number, after, until });
+        let known = known
+            .iter()
+            .zip(1..)
+            .map(|(&(after, until), number)| Lies { number, after, until });
         Positions {
             path: PathBuf::new(),
             known: known.collect(),

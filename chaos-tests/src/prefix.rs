@@ -67,8 +67,17 @@ impl fmt::Display for Violation {
             Violation::Lost(table, key) => write!(f, "lost: {table} {key:?}"),
             Violation::Doubled(table, key) => write!(f, "doubled: {table} {key:?}"),
             Violation::Unexpected(table, key) => write!(f, "unexpected: {table} {key:?}"),
-            Violation::Differs { table, key, column, found, expected } => {
-                write!(f, "differs: {table} {key:?} has {column} {found:?}, expected {expected:?}")
+            Violation::Differs {
+                table,
+                key,
+                column,
+                found,
+                expected,
+            } => {
+                write!(
+                    f,
+                    "differs: {table} {key:?} has {column} {found:?}, expected {expected:?}"
+                )
             }
             Violation::Files(what) => write!(f, "files: {what}"),
         }
@@ -116,7 +125,9 @@ impl PrefixChecker {
     /// Holds what is shown against the history.
     pub fn check(&mut self, shown: &Shown, oracle: &mut Oracle) -> io::Result<Verdict> {
         let mut verdict = Verdict::default();
-        let place = log_seq(&shown.checkpoint).map(|seq| Ok::<_, io::Error>((seq, oracle.place(seq)?))).transpose()?;
+        let place = log_seq(&shown.checkpoint)
+            .map(|seq| Ok::<_, io::Error>((seq, oracle.place(seq)?)))
+            .transpose()?;
         verdict.transaction = match place {
             None => 0,
             Some((_, Place::After(transaction))) => transaction,
@@ -169,14 +180,20 @@ impl Held {
 
 /// The mark on the change log, if there is one.
 pub fn log_seq(checkpoint: &Checkpoint) -> Option<i64> {
-    checkpoint.log_marks().map(|(_, position)| position.order.key() as i64).max()
+    checkpoint
+        .log_marks()
+        .map(|(_, position)| position.order.key() as i64)
+        .max()
 }
 
 /// Compares the rows found of one table with those that the source had.
 pub fn compare(table: &TableView, state: &State, found: &[Row], held: Held, violations: &mut Vec<Violation>) {
     let mut found: Vec<(Key, &Row)> = found.iter().map(|row| (table.key(row), row)).collect();
     found.sort();
-    let expected = state.rows(table.table()).filter_map(|(_, row)| table.row(row)).map(|row| (table.key(&row), row));
+    let expected = state
+        .rows(table.table())
+        .filter_map(|(_, row)| table.row(row))
+        .map(|row| (table.key(&row), row));
     let mut expected = expected.filter(|_| held != Held::None).peekable();
     let mut found = found.into_iter().peekable();
     let name = table.table();

@@ -125,12 +125,17 @@ pub fn last_lines(path: &Path, count: usize) -> String {
     lines[lines.len().saturating_sub(count)..].join("\n")
 }
 
-/// Looks at a condition until it holds; `None` after `limit`.
-pub fn wait_for<T>(limit: Duration, mut condition: impl FnMut() -> Option<T>) -> Option<T> {
+/// Looks at a condition every few milliseconds until it holds; `None` after `limit`.
+pub fn wait_for<T>(limit: Duration, condition: impl FnMut() -> Option<T>) -> Option<T> {
+    look_every(Duration::from_millis(5), limit, condition)
+}
+
+/// Looks at a condition every `interval` until it holds; `None` after `limit`.
+pub fn look_every<T>(interval: Duration, limit: Duration, mut condition: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + limit;
     loop {
         match condition() {
-            None if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
+            None if Instant::now() < deadline => std::thread::sleep(interval),
             answer => return answer,
         }
     }

@@ -21,6 +21,7 @@ pub struct Run {
     test: &'static str,
     /// Where randomness starts; another one in each run, unless `HIGHWATER_CHAOS_SEED` says which.
     pub seed: u64,
+    again: String,
     planned: u32,
     done: u32,
     checks: u32,
@@ -29,10 +30,36 @@ pub struct Run {
 impl Run {
     /// Begins a test with a number of planned faults, and prints how to repeat it.
     pub fn begin(test: &'static str, planned: u32) -> Self {
-        let given = std::env::var("HIGHWATER_CHAOS_SEED").ok().and_then(|text| text.parse().ok());
+        let given = std::env::var("HIGHWATER_CHAOS_SEED")
+            .ok()
+            .and_then(|text| text.parse().ok());
         let seed = given.unwrap_or_else(seed_of_the_moment);
-        say(&format!("{test}: planned {planned}, seed {seed}; again: {}", command(test, seed)));
-        Run { test, seed, planned, done: 0, checks: 0 }
+        let again = command(test, seed);
+        say(&format!("{test}: planned {planned}, seed {seed}; again: {again}"));
+        Run {
+            test,
+            seed,
+            again,
+            planned,
+            done: 0,
+            checks: 0,
+        }
+    }
+
+    /// The run of one part of this test, silent, with a seed of its own; repeated by repeating the whole.
+    pub fn part(&self, rng: &mut impl rand::Rng) -> Run {
+        Run {
+            seed: rng.random_range(0..1_000_000_007),
+            again: self.again.clone(),
+            done: 0,
+            checks: 0,
+            ..*self
+        }
+    }
+
+    /// How often a destination was held against the history.
+    pub fn checks(&self) -> u32 {
+        self.checks
     }
 
     /// A fault happened.
@@ -46,15 +73,28 @@ impl Run {
     }
 
     /// The command that repeats this run.
-    pub fn command(&self) -> String {
-        command(self.test, self.seed)
+    pub fn command(&self) -> &str {
+        &self.again
     }
 
     /// Prints what was done, and fails if it is less than planned.
     pub fn end(self, note: &str) {
-        let Run { test, planned, done, checks, .. } = &self;
-        say(&format!("{test}: planned {planned}, done {done}, {checks} checks{}{note}", if note.is_empty() { "" } else { ", " }));
-        assert!(done >= planned, "{test}: {done} faults happened of {planned} planned; again: {}", self.command());
+        let Run {
+            test,
+            planned,
+            done,
+            checks,
+            ..
+        } = &self;
+        say(&format!(
+            "{test}: planned {planned}, done {done}, {checks} checks{}{note}",
+            if note.is_empty() { "" } else { ", " }
+        ));
+        assert!(
+            done >= planned,
+            "{test}: {done} faults happened of {planned} planned; again: {}",
+            self.command()
+        );
     }
 }
 

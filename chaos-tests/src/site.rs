@@ -11,7 +11,7 @@ use crate::copy;
 use crate::lake::LakeWatch;
 use crate::oracle::Oracle;
 use crate::prefix::{Held, PrefixChecker, Verdict, Violation, compare};
-use crate::process::{Runtime, last_lines, wait_for};
+use crate::process::{Runtime, last_lines, look_every};
 use crate::scale::Run;
 use crate::shop::Table;
 use crate::state::State;
@@ -47,7 +47,12 @@ pub struct Destination {
 impl Destination {
     /// A live replica that sees everything.
     pub fn copy() -> Self {
-        Destination { name: "copy", kind: Kind::Copy, view: View::whole(), fields: "" }
+        Destination {
+            name: "copy",
+            kind: Kind::Copy,
+            view: View::whole(),
+            fields: "",
+        }
     }
 
     /// A history that sees everything; it commits often, so that kills meet many commits.
@@ -72,9 +77,15 @@ impl Destination {
 
     fn render_spec(&self, dir: &Path) -> String {
         match self.kind {
-            Kind::Copy => format!("connector: sqlite, spec: {{ path: {} }}", dir.join(self.name).with_extension("db").display()),
+            Kind::Copy => format!(
+                "connector: sqlite, spec: {{ path: {} }}",
+                dir.join(self.name).with_extension("db").display()
+            ),
             Kind::Lake => {
-                format!("connector: parquet, spec: {{ path: \"{}/{{stream}}/date={{date}}/\" }}", dir.join(self.name).display())
+                format!(
+                    "connector: parquet, spec: {{ path: \"{}/{{stream}}/date={{date}}/\" }}",
+                    dir.join(self.name).display()
+                )
             }
         }
     }
@@ -155,10 +166,12 @@ enum Watch {
 pub struct Site {
     dir: Option<tempfile::TempDir>,
     layout: Layout,
+    state: &'static str,
     writer_program: &'static str,
     orders: Orders,
     writer: Option<Writer>,
     watches: Vec<(&'static str, Watch)>,
+    note: String,
     /// The source's history.
     pub oracle: Oracle,
     /// Seed and counts.
@@ -181,10 +194,12 @@ impl Site {
             oracle: Oracle::new(profile, &orders.log),
             dir: Some(dir),
             layout: layout.clone(),
+            state: "state",
             writer_program,
             orders,
             writer: None,
             watches: Vec::new(),
+            note: String::new(),
             run,
         };
         site.write(1)?;
@@ -204,7 +219,13 @@ impl Site {
 
     /// The runtime's state directory.
     pub fn state_dir(&self) -> PathBuf {
-        self.file("state")
+        self.file(self.state)
+    }
+
+    /// Keeps the runtime's state in another directory from now on.
+    pub fn use_state_dir(&mut self, name: &'static str) -> io::Result<()> {
+        self.state = name;
+        self.set_layout(self.layout.clone())
     }
 
     /// What is configured.
@@ -214,7 +235,10 @@ impl Site {
 
     /// Writes another configuration; new destinations are watched from now on.
     pub fn set_layout(&mut self, layout: Layout) -> io::Result<()> {
-        std::fs::write(self.file("highwater.yaml"), layout.render(self.path(), &self.state_dir()))?;
+        std::fs::write(
+            self.file("highwater.yaml"),
+            layout.render(self.path(), &self.state_dir()),
+        )?;
         for destination in &layout.destinations {
             let place = self.file(destination.name);
             let known = self.watches.iter_mut().find(|(name, _)| *name == destination.name);
@@ -223,7 +247,10 @@ impl Site {
                 Some((_, Watch::Copy(_, checker))) => checker.set_view(view),
                 Some((_, Watch::Lake(watch))) => watch.widen(view, &mut self.oracle),
                 None => self.watches.push(match destination.kind {
-                    Kind::Copy => (destination.name, Watch::Copy(place.with_extension("db"), PrefixChecker::new(view))),
+                    Kind::Copy => (
+                        destination.name,
+                        Watch::Copy(place.with_extension("db"), PrefixChecker::new(view)),
+                    ),
                     Kind::Lake => (destination.name, Watch::Lake(LakeWatch::new(place, view))),
                 }),
             }
@@ -232,16 +259,38 @@ impl Site {
         Ok(())
     }
 
+    /// Removes what was delivered and what is known about it, as someone does who starts over.
+    pub fn start_over(&mut self) -> io::Result<()> {
+        for destination in &self.layout.destinations {
+            let place = self.file(destination.name);
+            match destination.kind {
+                Kind::Copy => ["db", "db-wal", "db-shm"]
+                    .iter()
+                    .try_for_each(|end| remove(&place.with_extension(end)))?,
+                Kind::Lake => remove(&place)?,
+            }
+        }
+        remove(&self.state_dir())?;
+        self.watches.clear();
+        self.set_layout(self.layout.clone())
+    }
+
     /// Writes, in this process, until the source has had this many transactions.
     pub fn write(&mut self, until: u64) -> io::Result<()> {
-        let orders = Orders { until: Some(until), ..self.orders.clone() };
+        let orders = Orders {
+            until: Some(until),
+            ..self.orders.clone()
+        };
         orders.carry_out(|| false).map_err(io::Error::other)?;
         Ok(())
     }
 
     /// Starts the writer process, at so many transactions a second.
     pub fn start_writer(&mut self, rate: f64) -> io::Result<()> {
-        let orders = Orders { rate, ..self.orders.clone() };
+        let orders = Orders {
+            rate,
+            ..self.orders.clone()
+        };
         self.writer = Some(orders.start(Path::new(self.writer_program))?);
         Ok(())
     }
@@ -262,8 +311,22 @@ impl Site {
 
     /// Starts `highwater run` with further arguments and environment variables.
     pub fn start_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> io::Result<Runtime> {
-        let arguments: Vec<&str> = ["run", "-c", "highwater.yaml"].into_iter().chain(arguments.iter().copied()).collect();
+        let arguments: Vec<&str> = ["run", "-c", "highwater.yaml"]
+            .into_iter()
+            .chain(arguments.iter().copied())
+            .collect();
         Runtime::start(self.path(), &self.file("runtime.log"), &arguments, environment)
+    }
+
+    /// Starts another command of `highwater`.
+    pub fn start_command(&self, arguments: &[&str], environment: &[(&str, &str)]) -> io::Result<Runtime> {
+        let arguments: Vec<&str> = arguments.iter().copied().chain(["-c", "highwater.yaml"]).collect();
+        Runtime::start(self.path(), &self.file("runtime.log"), &arguments, environment)
+    }
+
+    /// What a failure should say besides.
+    pub fn note(&mut self, note: String) {
+        self.note = note;
     }
 
     /// Runs a command of `highwater` to its end.
@@ -277,6 +340,21 @@ impl Site {
             .output()
     }
 
+    /// Runs a command of `highwater` that must succeed; what it prints on stdout.
+    #[track_caller]
+    pub fn expect_command(&mut self, arguments: &[&str]) -> io::Result<String> {
+        let output = self.command(arguments)?;
+        if !output.status.success() {
+            let words = String::from_utf8_lossy(&output.stderr);
+            self.fail(&format!(
+                "`highwater {}` ended with {}:\n{words}",
+                arguments.join(" "),
+                output.status
+            ));
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
     /// Holds every destination against the history; fails the test if one shows what the source never was.
     ///
     /// How far each is.
@@ -284,13 +362,19 @@ impl Site {
     pub fn look(&mut self) -> Vec<Seen> {
         let mut seen = Vec::new();
         for index in 0..self.watches.len() {
-            let verdict = self.judge(index).unwrap_or_else(|error| self.fail(&format!("cannot read what is there: {error}")));
+            let verdict = self
+                .judge(index)
+                .unwrap_or_else(|error| self.fail(&format!("cannot read what is there: {error}")));
             let name = self.watches[index].0;
             if !verdict.violations.is_empty() {
                 self.fail(&render_violations(name, &verdict));
             }
             self.run.checked(1);
-            seen.push(Seen { name, transaction: verdict.transaction, is_live: verdict.is_live });
+            seen.push(Seen {
+                name,
+                transaction: verdict.transaction,
+                is_live: verdict.is_live,
+            });
         }
         seen
     }
@@ -309,23 +393,41 @@ impl Site {
     #[track_caller]
     pub fn wait_until_shown(&mut self, transaction: u64, limit: Duration) {
         let mut last = Vec::new();
-        let is_done = wait_for(limit, || {
+        let is_done = look_every(LOOK_EVERY, limit, || {
             last = self.look();
-            last.iter().all(|seen| seen.is_live && seen.transaction >= transaction).then_some(())
+            last.iter()
+                .all(|seen| seen.is_live && seen.transaction >= transaction)
+                .then_some(())
         });
         if is_done.is_none() {
-            self.fail(&format!("not caught up with transaction {transaction} after {limit:?}: {last:?}"));
+            self.fail(&format!(
+                "not caught up with transaction {transaction} after {limit:?}: {last:?}"
+            ));
         }
     }
 
-    /// Ends the drill: lets the runtime catch up and drain, and compares everything.
+    /// Ends the drill: lets the runtime catch up and drain, compares everything, and says what was done.
     #[track_caller]
     pub fn finish(mut self, note: &str) {
-        let last = self.stop_writer().unwrap_or_else(|error| self.fail(&format!("cannot stop the writer: {error}")));
+        let last = self.settle();
+        let note = format!("{last} transactions{}{note}", if note.is_empty() { "" } else { ", " });
+        self.run.end(&note);
+    }
+
+    /// Stops the writer, lets the runtime catch up and drain, and compares everything; how many transactions there were.
+    #[track_caller]
+    pub fn settle(&mut self) -> u64 {
+        let last = self
+            .stop_writer()
+            .unwrap_or_else(|error| self.fail(&format!("cannot stop the writer: {error}")));
         self.check_source(last);
-        let mut runtime = self.start().unwrap_or_else(|error| self.fail(&format!("cannot start the runtime: {error}")));
+        let mut runtime = self
+            .start()
+            .unwrap_or_else(|error| self.fail(&format!("cannot start the runtime: {error}")));
         self.wait_until_shown(last, CATCH_UP_MAX);
-        let drained = runtime.signal(rustix::process::Signal::TERM).and_then(|()| runtime.wait(DRAIN_MAX));
+        let drained = runtime
+            .signal(rustix::process::Signal::TERM)
+            .and_then(|()| runtime.wait(DRAIN_MAX));
         match drained {
             Ok(Some(status)) if status.code() == Some(0) => {}
             ended => self.fail(&format!("SIGTERM should drain and end with 0, not {ended:?}")),
@@ -335,8 +437,7 @@ impl Site {
                 self.fail(&format!("at the end the source has {last} transactions: {seen:?}"));
             }
         }
-        let note = format!("{last} transactions{}{note}", if note.is_empty() { "" } else { ", " });
-        self.run.end(&note);
+        last
     }
 
     /// The source must be what its application made it.
@@ -347,7 +448,8 @@ impl Site {
         let connection = writer::open(&self.orders.database);
         for table in View::whole().tables() {
             let found = connection.as_ref().map_err(|error| error.to_string());
-            let found = found.and_then(|connection| copy::read_rows(connection, table).map_err(|error| error.to_string()));
+            let found =
+                found.and_then(|connection| copy::read_rows(connection, table).map_err(|error| error.to_string()));
             match found {
                 Ok(found) => compare(table, &state, &found, Held::All, &mut verdict.violations),
                 Err(error) => verdict.violations.push(Violation::Files(error)),
@@ -363,7 +465,24 @@ impl Site {
     pub fn fail(&mut self, what: &str) -> ! {
         let words = last_lines(&self.file("runtime.log"), 40);
         let kept = self.dir.take().map(tempfile::TempDir::keep).unwrap_or_default();
-        panic!("{what}\n  kept: {}\n  again: {}\n  the runtime's last words:\n{words}", kept.display(), self.run.command())
+        panic!(
+            "{what}\n  {}\n  kept: {}\n  again: {}\n  the runtime's last words:\n{words}",
+            self.note,
+            kept.display(),
+            self.run.command()
+        )
+    }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    let removed = if path.is_dir() {
+        std::fs::remove_dir_all(path)
+    } else {
+        std::fs::remove_file(path)
+    };
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -381,6 +500,9 @@ pub struct Seen {
 /// Two busy cores, an unoptimized build, and other tests beside.
 const CATCH_UP_MAX: Duration = Duration::from_secs(120);
 const DRAIN_MAX: Duration = Duration::from_secs(60);
+
+/// A look reads everything that is there: more of them would only slow down what they wait for.
+const LOOK_EVERY: Duration = Duration::from_millis(150);
 
 fn render_violations(name: &str, verdict: &Verdict) -> String {
     const SHOWN_MAX: usize = 12;

@@ -149,7 +149,8 @@ impl State {
                     let after = with(before, set);
                     let gone = self.conflicts(*table, &after, Some(key));
                     let gone = gone.into_iter().map(|row| change(*table, Some(row), None));
-                    gone.chain([change(*table, Some(before), Some(after.clone()))]).collect()
+                    gone.chain([change(*table, Some(before), Some(after.clone()))])
+                        .collect()
                 }
                 None => Vec::new(),
             },
@@ -163,7 +164,11 @@ impl State {
             Statement::DropBatch { batch } => {
                 let from: Key = [Value::Int(batch * BATCH_ROWS_MAX)].into();
                 let to: Key = [Value::Int((batch + 1) * BATCH_ROWS_MAX)].into();
-                let rows = self.tables.get(&Table::Bulk).into_iter().flat_map(|rows| rows.range(from.clone()..to.clone()));
+                let rows = self
+                    .tables
+                    .get(&Table::Bulk)
+                    .into_iter()
+                    .flat_map(|rows| rows.range(from.clone()..to.clone()));
                 rows.map(|(_, row)| change(Table::Bulk, Some(row), None)).collect()
             }
         }

@@ -33,7 +33,13 @@ impl View {
     pub fn of_tables(tables: impl IntoIterator<Item = Table>) -> Self {
         let whole = |table: Table| TableView {
             table,
-            columns: table.definition().columns.iter().map(|name| (*name).to_owned()).enumerate().collect(),
+            columns: table
+                .definition()
+                .columns
+                .iter()
+                .map(|name| (*name).to_owned())
+                .enumerate()
+                .collect(),
             passes: None,
         };
         View {
@@ -51,7 +57,11 @@ impl View {
 
     /// With another name for a column.
     pub fn renaming(mut self, table: Table, from: &str, to: &str) -> Self {
-        let columns = self.tables.get_mut(&table).into_iter().flat_map(|view| &mut view.columns);
+        let columns = self
+            .tables
+            .get_mut(&table)
+            .into_iter()
+            .flat_map(|view| &mut view.columns);
         for (_, name) in columns.filter(|(_, name)| name == from) {
             *name = to.to_owned();
         }
@@ -122,7 +132,9 @@ mod tests {
 
     #[test]
     fn update_that_stops_passing_is_a_delete() {
-        let view = View::whole().dropping(Table::Account, &["rev"]).only(Table::Account, |row| row[1] >= Value::Int(0));
+        let view = View::whole()
+            .dropping(Table::Account, &["rev"])
+            .only(Table::Account, |row| row[1] >= Value::Int(0));
         let row = |balance| -> Row { [Value::Int(1), Value::Int(balance), Value::Int(9)].into() };
         let change = |before, after| Change {
             table: Table::Account,

@@ -36,6 +36,11 @@ impl Profile {
             bulk_rows: 0,
         }
     }
+
+    /// How many accounts and counters there are: money needs somewhere to go.
+    fn numbers(&self) -> i64 {
+        self.rows_at_start.max(2)
+    }
 }
 
 /// What each account holds at first.
@@ -140,7 +145,7 @@ impl Workload {
     }
 
     fn open_shop(&mut self) {
-        for id in 0..self.profile.rows_at_start.max(2) {
+        for id in 0..self.profile.numbers() {
             let row = [Value::Int(id), Value::Int(BALANCE), self.rev()].into();
             self.run(Statement::Insert(Table::Account, row));
             let row = [Value::text(counter_name(id)), Value::Int(0), self.rev()].into();
@@ -171,11 +176,13 @@ impl Workload {
 
     fn transfer(&mut self) {
         let amount = self.rng.random_range(1..=500);
-        let (Some(from), Some(to)) = (self.any_key(Table::Account), self.any_key(Table::Account)) else {
-            return;
-        };
-        for (key, amount) in [(from, -amount), (to, amount)] {
-            let balance = self.state.get(Table::Account, &key).and_then(|row| row[1].as_int()).unwrap_or_default();
+        for amount in [-amount, amount] {
+            let key: Key = [Value::Int(self.any_number())].into();
+            let balance = self
+                .state
+                .get(Table::Account, &key)
+                .and_then(|row| row[1].as_int())
+                .unwrap_or_default();
             let set = vec![(1, Value::Int(balance + amount)), (2, self.rev())];
             self.run(Statement::Update(Table::Account, key, set));
         }
@@ -183,11 +190,20 @@ impl Workload {
 
     fn count(&mut self) {
         for _ in 0..self.rng.random_range(1..=4) {
-            let Some(key) = self.any_key(Table::Counter) else { return };
-            let n = self.state.get(Table::Counter, &key).and_then(|row| row[1].as_int()).unwrap_or_default();
+            let key: Key = [Value::text(counter_name(self.any_number()))].into();
+            let n = self
+                .state
+                .get(Table::Counter, &key)
+                .and_then(|row| row[1].as_int())
+                .unwrap_or_default();
             let set = vec![(1, Value::Int(n + 1)), (2, self.rev())];
             self.run(Statement::Update(Table::Counter, key, set));
         }
+    }
+
+    /// The number of an account or a counter.
+    fn any_number(&mut self) -> i64 {
+        self.rng.random_range(0..self.profile.numbers())
     }
 
     fn append_events(&mut self) {
@@ -250,14 +266,19 @@ impl Workload {
     }
 
     fn churn_columns(&mut self, row: &Row) -> Vec<(usize, Value)> {
-        let mut set: Vec<(usize, Value)> = (1..6).filter(|_| self.rng.random_bool(0.5)).map(|i| (i, row[i].clone())).collect();
+        let mut set: Vec<(usize, Value)> = (1..6)
+            .filter(|_| self.rng.random_bool(0.5))
+            .map(|i| (i, row[i].clone()))
+            .collect();
         set.push((6, row[6].clone()));
         set
     }
 
     /// The code of some row, or one that nobody has.
     fn any_code(&mut self) -> Value {
-        let code = self.any_key(Table::Churn).and_then(|key| Some(self.state.get(Table::Churn, &key)?[1].clone()));
+        let code = self
+            .any_key(Table::Churn)
+            .and_then(|key| Some(self.state.get(Table::Churn, &key)?[1].clone()));
         code.unwrap_or(Value::Null)
     }
 
@@ -266,7 +287,10 @@ impl Workload {
     }
 
     fn with_own_code(&self, row: Row) -> Row {
-        let own = self.state.get(Table::Churn, &Table::Churn.key(&row)).map(|row| row[1].clone());
+        let own = self
+            .state
+            .get(Table::Churn, &Table::Churn.key(&row))
+            .map(|row| row[1].clone());
         with_code(&row, own.unwrap_or(Value::Null))
     }
 
@@ -338,18 +362,54 @@ fn pick(rng: &mut ChaCha8Rng, values: &[Value]) -> Value {
 }
 
 fn extreme_integers() -> Vec<Value> {
-    let integers = [0, 1, -1, i64::MAX, i64::MIN, 1 << 53, (1 << 53) + 1, u32::MAX as i64, i32::MIN as i64];
+    let integers = [
+        0,
+        1,
+        -1,
+        i64::MAX,
+        i64::MIN,
+        1 << 53,
+        (1 << 53) + 1,
+        u32::MAX as i64,
+        i32::MIN as i64,
+    ];
     integers.into_iter().map(Value::Int).chain([Value::Null]).collect()
 }
 
 fn extreme_reals() -> Vec<Value> {
-    let reals = [0.1, -2.5, 1e300, -1e-300, f64::MIN_POSITIVE, 5e-324, f64::INFINITY, f64::NEG_INFINITY, 3.0, f64::MAX];
+    let reals = [
+        0.1,
+        -2.5,
+        1e300,
+        -1e-300,
+        f64::MIN_POSITIVE,
+        5e-324,
+        f64::INFINITY,
+        f64::NEG_INFINITY,
+        3.0,
+        f64::MAX,
+    ];
     reals.into_iter().map(Value::Real).chain([Value::Null]).collect()
 }
 
 fn extreme_texts() -> Vec<Value> {
-    let texts = ["", "plain", "NULL", "it's", "\"quoted\"", "line\nbreak", "nul\0inside", "emoji \u{1f980}", "\u{202e}rtl", "1e5"];
-    texts.into_iter().map(Value::text).chain([Value::Null, Value::text("long ".repeat(400))]).collect()
+    let texts = [
+        "",
+        "plain",
+        "NULL",
+        "it's",
+        "\"quoted\"",
+        "line\nbreak",
+        "nul\0inside",
+        "emoji \u{1f980}",
+        "\u{202e}rtl",
+        "1e5",
+    ];
+    texts
+        .into_iter()
+        .map(Value::text)
+        .chain([Value::Null, Value::text("long ".repeat(400))])
+        .collect()
 }
 
 fn extreme_blobs() -> Vec<Value> {
@@ -385,7 +445,11 @@ mod tests {
         let mut workload = Workload::new(profile());
         for _ in 0..500 {
             workload.next_transaction();
-            let sum: i64 = workload.state().rows(Table::Account).filter_map(|(_, row)| row[1].as_int()).sum();
+            let sum: i64 = workload
+                .state()
+                .rows(Table::Account)
+                .filter_map(|(_, row)| row[1].as_int())
+                .sum();
             assert_eq!(sum, 50 * BALANCE);
         }
     }
@@ -400,8 +464,14 @@ mod tests {
             for (what, count) in [
                 ("rolled back", transaction.is_rolled_back as usize),
                 ("replace", transaction.statements.iter().filter(|s| replaced(s)).count()),
-                ("insert", transaction.changes.iter().filter(|c| c.before.is_none()).count()),
-                ("delete", transaction.changes.iter().filter(|c| c.after.is_none()).count()),
+                (
+                    "insert",
+                    transaction.changes.iter().filter(|c| c.before.is_none()).count(),
+                ),
+                (
+                    "delete",
+                    transaction.changes.iter().filter(|c| c.after.is_none()).count(),
+                ),
                 ("key moved", transaction.changes.iter().filter(|c| moves_key(c)).count()),
             ] {
                 *seen.entry(what).or_default() += count;

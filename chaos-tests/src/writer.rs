@@ -48,8 +48,18 @@ impl Orders {
             self.log.display().to_string(),
             self.pipeline.clone(),
         ];
-        let Profile { seed, rows_at_start, bulk_every, bulk_rows } = self.profile;
-        arguments.extend([seed.to_string(), rows_at_start.to_string(), bulk_every.to_string(), bulk_rows.to_string()]);
+        let Profile {
+            seed,
+            rows_at_start,
+            bulk_every,
+            bulk_rows,
+        } = self.profile;
+        arguments.extend([
+            seed.to_string(),
+            rows_at_start.to_string(),
+            bulk_every.to_string(),
+            bulk_rows.to_string(),
+        ]);
         arguments.extend([self.rate.to_string(), self.until.unwrap_or(u64::MAX).to_string()]);
         arguments
     }
@@ -157,7 +167,10 @@ pub fn open(path: &Path) -> rusqlite::Result<Connection> {
     // Statements by name: each table has few of them.
     connection.set_prepared_statement_cache_capacity(128);
     for table in Table::ALL {
-        let ddl = table.definition().ddl.replacen("CREATE TABLE", "CREATE TABLE IF NOT EXISTS", 1);
+        let ddl = table
+            .definition()
+            .ddl
+            .replacen("CREATE TABLE", "CREATE TABLE IF NOT EXISTS", 1);
         connection.execute_batch(&ddl)?;
     }
     Ok(connection)
@@ -165,7 +178,9 @@ pub fn open(path: &Path) -> rusqlite::Result<Connection> {
 
 /// The number of the last transaction that the database has.
 pub fn last_mark(connection: &Connection) -> rusqlite::Result<u64> {
-    connection.query_row("SELECT coalesce(max(txn), 0) FROM txn_mark", [], |row| Ok(row.get::<_, i64>(0)? as u64))
+    connection.query_row("SELECT coalesce(max(txn), 0) FROM txn_mark", [], |row| {
+        Ok(row.get::<_, i64>(0)? as u64)
+    })
 }
 
 fn execute(
@@ -193,7 +208,10 @@ fn execute(
 
 fn newest_seq(connection: &Connection, changes: &str) -> rusqlite::Result<i64> {
     let exists = "SELECT 1 FROM sqlite_schema WHERE name = 'sqlite_sequence'";
-    let exists = connection.prepare_cached(exists)?.query_row([], |_| Ok(())).optional()?;
+    let exists = connection
+        .prepare_cached(exists)?
+        .query_row([], |_| Ok(()))
+        .optional()?;
     if exists.is_none() {
         return Ok(0);
     }
@@ -215,15 +233,28 @@ fn render_sql(statement: &Statement) -> (String, Vec<Value>) {
     };
     let by_key = |table: &Table| {
         let definition = table.definition();
-        let tests = definition.identity.iter().map(|&i| format!("{} = ?", definition.columns[i]));
+        let tests = definition
+            .identity
+            .iter()
+            .map(|&i| format!("{} = ?", definition.columns[i]));
         tests.collect::<Vec<_>>().join(" AND ")
     };
     let update = |verb: &str, table: &Table, set: &[(usize, Value)]| {
-        let columns = set.iter().map(|(i, _)| format!("{} = ?", table.definition().columns[*i]));
-        format!("{verb} {table} SET {} WHERE {}", columns.collect::<Vec<_>>().join(", "), by_key(table))
+        let columns = set
+            .iter()
+            .map(|(i, _)| format!("{} = ?", table.definition().columns[*i]));
+        format!(
+            "{verb} {table} SET {} WHERE {}",
+            columns.collect::<Vec<_>>().join(", "),
+            by_key(table)
+        )
     };
     let set_then_key = |set: &[(usize, Value)], key: &[Value]| {
-        set.iter().map(|(_, value)| value).chain(key).cloned().collect::<Vec<_>>()
+        set.iter()
+            .map(|(_, value)| value)
+            .chain(key)
+            .cloned()
+            .collect::<Vec<_>>()
     };
     match statement {
         Statement::Insert(table, row) => (insert("INSERT", table), row.to_vec()),
@@ -231,19 +262,35 @@ fn render_sql(statement: &Statement) -> (String, Vec<Value>) {
         Statement::Replace(table, row) => (insert("INSERT OR REPLACE", table), row.to_vec()),
         Statement::Upsert(table, row) => {
             let definition = table.definition();
-            let key = definition.identity.iter().map(|&i| definition.columns[i]).collect::<Vec<_>>().join(", ");
+            let key = definition
+                .identity
+                .iter()
+                .map(|&i| definition.columns[i])
+                .collect::<Vec<_>>()
+                .join(", ");
             let set = (0..definition.columns.len()).filter(|i| !definition.identity.contains(i));
-            let set = set.map(|i| format!("{0} = excluded.{0}", definition.columns[i])).collect::<Vec<_>>().join(", ");
-            (format!("{} ON CONFLICT ({key}) DO UPDATE SET {set}", insert("INSERT", table)), row.to_vec())
+            let set = set
+                .map(|i| format!("{0} = excluded.{0}", definition.columns[i]))
+                .collect::<Vec<_>>()
+                .join(", ");
+            (
+                format!("{} ON CONFLICT ({key}) DO UPDATE SET {set}", insert("INSERT", table)),
+                row.to_vec(),
+            )
         }
         Statement::Update(table, key, set) => (update("UPDATE", table, set), set_then_key(set, key)),
-        Statement::UpdateOrReplace(table, key, set) => (update("UPDATE OR REPLACE", table, set), set_then_key(set, key)),
+        Statement::UpdateOrReplace(table, key, set) => {
+            (update("UPDATE OR REPLACE", table, set), set_then_key(set, key))
+        }
         Statement::Delete(table, key) => (format!("DELETE FROM {table} WHERE {}", by_key(table)), key.to_vec()),
         Statement::FillBatch { batch, rows, rev } => {
             let sql = "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < ?1) \
                        INSERT INTO bulk (id, batch, payload, rev) \
                        SELECT ?2 * ?3 + i, ?2, printf('row %d of batch %d, and some words to give it weight', i, ?2), ?4 + i FROM n";
-            (sql.to_owned(), [*rows, *batch, BATCH_ROWS_MAX, *rev].map(Value::Int).to_vec())
+            (
+                sql.to_owned(),
+                [*rows, *batch, BATCH_ROWS_MAX, *rev].map(Value::Int).to_vec(),
+            )
         }
         Statement::DropBatch { batch } => {
             let sql = "DELETE FROM bulk WHERE id >= ?1 * ?2 AND id < (?1 + 1) * ?2";
@@ -293,7 +340,12 @@ struct PositionLog(File);
 impl PositionLog {
     /// Opens the log and cuts off what lies after the last transaction that was committed.
     fn open(path: &Path, committed: u64) -> io::Result<Self> {
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)?;
         file.set_len(committed * Lies::BYTES as u64)?;
         file.seek(SeekFrom::End(0))?;
         Ok(PositionLog(file))

@@ -28,14 +28,20 @@ impl Perfect {
                 log.write_all(&part.to_le_bytes()).expect("room for the log");
             }
         }
-        Perfect { oracle: Oracle::new(Profile::small(11), log.path()), _log: log }
+        Perfect {
+            oracle: Oracle::new(Profile::small(11), log.path()),
+            _log: log,
+        }
     }
 
     fn checkpoint(transaction: u64, state: fn(u32) -> StreamState) -> Checkpoint {
         let order = Order::new(0, transaction * SPAN as u64, 0);
         Checkpoint {
             marks: [(Partition::log("sqlite:x"), Position::at(order))].into(),
-            streams: Table::ALL.iter().map(|table| (StreamId::new(table.name()), state(1))).collect(),
+            streams: Table::ALL
+                .iter()
+                .map(|table| (StreamId::new(table.name()), state(1)))
+                .collect(),
         }
     }
 
@@ -52,7 +58,10 @@ impl Perfect {
         let state = self.oracle.state_after(transaction);
         Shown {
             checkpoint: Self::live(transaction),
-            rows: Table::ALL.iter().map(|&t| (t, state.rows(t).map(|(_, row)| row.clone()).collect())).collect(),
+            rows: Table::ALL
+                .iter()
+                .map(|&t| (t, state.rows(t).map(|(_, row)| row.clone()).collect()))
+                .collect(),
         }
     }
 
@@ -60,7 +69,10 @@ impl Perfect {
     fn appended(&mut self, from: u64, to: u64) -> (Vec<Appended>, Vec<Appended>) {
         let state = self.oracle.state_after(from);
         let read = Table::ALL.iter().flat_map(|&table| {
-            let row = move |row: &Row| Appended { table, what: What::Read(row.clone()) };
+            let row = move |row: &Row| Appended {
+                table,
+                what: What::Read(row.clone()),
+            };
             state.rows(table).map(move |(_, r)| row(r)).collect::<Vec<_>>()
         });
         let read: Vec<Appended> = read.collect();
@@ -88,7 +100,10 @@ fn check_copy(plant: impl FnOnce(&mut Shown, &mut Perfect)) -> Vec<Violation> {
     let mut shown = perfect.shown(100);
     plant(&mut shown, &mut perfect);
     let mut checker = PrefixChecker::new(View::whole());
-    checker.check(&shown, &mut perfect.oracle).expect("a readable log").violations
+    checker
+        .check(&shown, &mut perfect.oracle)
+        .expect("a readable log")
+        .violations
 }
 
 fn rows(shown: &mut Shown, table: Table) -> &mut Vec<Row> {
@@ -108,7 +123,10 @@ fn perfect_copy_passes_at_every_transaction() {
     for transaction in 1..=200 {
         let shown = perfect.shown(transaction);
         let verdict = checker.check(&shown, &mut perfect.oracle).expect("a readable log");
-        assert_eq!((verdict.violations, verdict.transaction, verdict.is_live), (Vec::new(), transaction, true));
+        assert_eq!(
+            (verdict.violations, verdict.transaction, verdict.is_live),
+            (Vec::new(), transaction, true)
+        );
     }
 }
 
@@ -116,7 +134,10 @@ fn perfect_copy_passes_at_every_transaction() {
 fn lost_row_is_seen_in_every_table() {
     for table in Table::ALL.into_iter().filter(|&table| table != Table::Bulk) {
         let found = check_copy(|shown, _| drop(rows(shown, table).pop()));
-        assert!(matches!(found[..], [Violation::Lost(of, _)] if of == table), "{table}: {found:?}");
+        assert!(
+            matches!(found[..], [Violation::Lost(of, _)] if of == table),
+            "{table}: {found:?}"
+        );
     }
 }
 
@@ -132,9 +153,15 @@ fn doubled_row_is_seen() {
 #[test]
 fn rows_that_came_before_their_checkpoint_are_seen() {
     let found = check_copy(|shown, _| shown.checkpoint = Perfect::live(101));
-    assert!(found.iter().any(|v| matches!(v, Violation::Lost(Table::Mark, _))), "{found:?}");
+    assert!(
+        found.iter().any(|v| matches!(v, Violation::Lost(Table::Mark, _))),
+        "{found:?}"
+    );
     let found = check_copy(|shown, _| shown.checkpoint = Perfect::live(99));
-    assert!(found.iter().any(|v| matches!(v, Violation::Unexpected(Table::Mark, _))), "{found:?}");
+    assert!(
+        found.iter().any(|v| matches!(v, Violation::Unexpected(Table::Mark, _))),
+        "{found:?}"
+    );
 }
 
 #[test]
@@ -155,7 +182,10 @@ fn checkpoint_inside_a_transaction_is_seen() {
         let order = Order::new(0, 100 * SPAN as u64 - 5, 0);
         shown.checkpoint.marks = [(Partition::log("sqlite:x"), Position::at(order))].into();
     });
-    assert!(matches!(found[..], [Violation::Torn { transaction: 100, .. }]), "{found:?}");
+    assert!(
+        matches!(found[..], [Violation::Torn { transaction: 100, .. }]),
+        "{found:?}"
+    );
 }
 
 #[test]
@@ -164,7 +194,10 @@ fn stale_row_is_seen() {
         let row = &mut rows(shown, Table::Counter)[5];
         *row = replace(row, 1, Value::Int(-1));
     });
-    assert!(matches!(&found[..], [Violation::Differs { table: Table::Counter, column, .. }] if column == "n"), "{found:?}");
+    assert!(
+        matches!(&found[..], [Violation::Differs { table: Table::Counter, column, .. }] if column == "n"),
+        "{found:?}"
+    );
 }
 
 #[test]
@@ -174,19 +207,38 @@ fn value_of_another_type_is_seen() {
         let balance = row[1].as_int().expect("an integer");
         *row = replace(row, 1, Value::Real(balance as f64));
     });
-    assert!(matches!(found[..], [Violation::Differs { table: Table::Account, .. }]), "{found:?}");
+    assert!(
+        matches!(
+            found[..],
+            [Violation::Differs {
+                table: Table::Account,
+                ..
+            }]
+        ),
+        "{found:?}"
+    );
 }
 
 #[test]
 fn resurrected_row_is_seen() {
     let found = check_copy(|shown, perfect| {
-        let deleted = perfect.oracle.events(0, 100).iter().rev().find_map(|event| match &event.change {
-            change if change.table == Table::Churn && change.after.is_none() => change.before.clone(),
-            _ => None,
-        });
+        let deleted = perfect
+            .oracle
+            .events(0, 100)
+            .iter()
+            .rev()
+            .find_map(|event| match &event.change {
+                change if change.table == Table::Churn && change.after.is_none() => change.before.clone(),
+                _ => None,
+            });
         rows(shown, Table::Churn).push(deleted.expect("a delete among a hundred transactions"));
     });
-    let is_seen = |v: &Violation| matches!(v, Violation::Unexpected(Table::Churn, _) | Violation::Doubled(Table::Churn, _));
+    let is_seen = |v: &Violation| {
+        matches!(
+            v,
+            Violation::Unexpected(Table::Churn, _) | Violation::Doubled(Table::Churn, _)
+        )
+    };
     assert!(found.iter().any(is_seen), "{found:?}");
 }
 
@@ -197,7 +249,10 @@ fn row_left_behind_at_its_old_key_is_seen() {
         let row = row.expect("a pair after a hundred transactions");
         rows(shown, Table::Pair).push(replace(&row, 1, Value::Int(1_000)));
     });
-    assert!(matches!(found[..], [Violation::Unexpected(Table::Pair, _)]), "{found:?}");
+    assert!(
+        matches!(found[..], [Violation::Unexpected(Table::Pair, _)]),
+        "{found:?}"
+    );
 }
 
 #[test]
@@ -206,10 +261,16 @@ fn destination_that_goes_back_is_seen() {
     let mut checker = PrefixChecker::new(View::whole());
     let mut violations = |perfect: &mut Perfect, transaction| {
         let shown = perfect.shown(transaction);
-        checker.check(&shown, &mut perfect.oracle).expect("a readable log").violations
+        checker
+            .check(&shown, &mut perfect.oracle)
+            .expect("a readable log")
+            .violations
     };
     assert_eq!(violations(&mut perfect, 100), []);
-    assert_eq!(violations(&mut perfect, 90), [Violation::WentBack { from: 100, to: 90 }]);
+    assert_eq!(
+        violations(&mut perfect, 90),
+        [Violation::WentBack { from: 100, to: 90 }]
+    );
 }
 
 #[test]
@@ -239,13 +300,23 @@ fn check_history(plant: impl FnOnce(&mut Vec<Appended>)) -> Vec<Violation> {
     let (read, mut later) = perfect.appended(50, 100);
     plant(&mut later);
     let mut checker = ChainChecker::new(View::whole());
-    let mut violations = checker.check(&read, &Perfect::live(50), &mut perfect.oracle).expect("a readable log").violations;
-    violations.extend(checker.check(&later, &Perfect::live(100), &mut perfect.oracle).expect("a readable log").violations);
+    let mut violations = checker
+        .check(&read, &Perfect::live(50), &mut perfect.oracle)
+        .expect("a readable log")
+        .violations;
+    violations.extend(
+        checker
+            .check(&later, &Perfect::live(100), &mut perfect.oracle)
+            .expect("a readable log")
+            .violations,
+    );
     violations
 }
 
 fn position(rows: &[Appended], matches: impl Fn(&Appended) -> bool) -> usize {
-    rows.iter().position(matches).expect("such a row among fifty transactions")
+    rows.iter()
+        .position(matches)
+        .expect("such a row among fifty transactions")
 }
 
 #[test]
@@ -276,8 +347,13 @@ fn changes_of_one_key_in_the_wrong_order_are_seen() {
             What::Is(values) if row.table == Table::Counter => Some(values[0].clone()),
             _ => None,
         };
-        let twice = rows.iter().filter_map(key).find(|one| rows.iter().filter(|row| key(row).as_ref() == Some(one)).count() > 1);
-        let picked: Vec<usize> = (0..rows.len()).filter(|&at| twice.is_some() && key(&rows[at]) == twice).collect();
+        let twice = rows
+            .iter()
+            .filter_map(key)
+            .find(|one| rows.iter().filter(|row| key(row).as_ref() == Some(one)).count() > 1);
+        let picked: Vec<usize> = (0..rows.len())
+            .filter(|&at| twice.is_some() && key(&rows[at]) == twice)
+            .collect();
         rows.swap(picked[0], picked[1]);
     });
     assert!(!found.is_empty());
@@ -295,12 +371,17 @@ fn key_change_without_its_delete_is_seen() {
 #[test]
 fn delete_that_shows_another_row_than_went_is_seen() {
     let found = check_history(|rows| {
-        let at = position(rows, |row| row.table == Table::Churn && matches!(row.what, What::Gone(_)));
+        let at = position(rows, |row| {
+            row.table == Table::Churn && matches!(row.what, What::Gone(_))
+        });
         if let What::Gone(row) = &rows[at].what {
             rows[at].what = What::Gone(replace(row, 6, Value::Int(0)));
         }
     });
-    assert!(matches!(found[..], [Violation::Unexpected(Table::Churn, _)]), "{found:?}");
+    assert!(
+        matches!(found[..], [Violation::Unexpected(Table::Churn, _)]),
+        "{found:?}"
+    );
 }
 
 #[test]
@@ -310,13 +391,25 @@ fn page_that_was_read_twice_is_seen() {
     let mut checker = ChainChecker::new(View::whole());
     let mut twice = read.clone();
     twice.extend_from_slice(&read[..10]);
-    let found = checker.check(&twice, &Perfect::live(50), &mut perfect.oracle).expect("a readable log").violations;
+    let found = checker
+        .check(&twice, &Perfect::live(50), &mut perfect.oracle)
+        .expect("a readable log")
+        .violations;
     assert_eq!(found.len(), 10, "{found:?}");
     // With the word that the table is read anew it is right.
     let mut checker = ChainChecker::new(View::whole());
-    let anew = Table::ALL.map(|table| Appended { table, what: What::StartsAnew });
+    let anew = Table::ALL.map(|table| Appended {
+        table,
+        what: What::StartsAnew,
+    });
     let all: Vec<Appended> = read.iter().chain(&anew).chain(&read).chain(&later).cloned().collect();
-    assert_eq!(checker.check(&all, &Perfect::live(100), &mut perfect.oracle).expect("a readable log").violations, []);
+    assert_eq!(
+        checker
+            .check(&all, &Perfect::live(100), &mut perfect.oracle)
+            .expect("a readable log")
+            .violations,
+        []
+    );
 }
 
 #[test]
@@ -325,8 +418,14 @@ fn page_that_was_never_read_is_seen_when_its_stream_is_live() {
     let (mut read, _) = perfect.appended(50, 100);
     let kept = read.split_off(7);
     let mut checker = ChainChecker::new(View::whole());
-    let found = checker.check(&kept, &Perfect::reading(50), &mut perfect.oracle).expect("a readable log").violations;
+    let found = checker
+        .check(&kept, &Perfect::reading(50), &mut perfect.oracle)
+        .expect("a readable log")
+        .violations;
     assert_eq!(found, []);
-    let found = checker.check(&[], &Perfect::live(50), &mut perfect.oracle).expect("a readable log").violations;
+    let found = checker
+        .check(&[], &Perfect::live(50), &mut perfect.oracle)
+        .expect("a readable log")
+        .violations;
     assert_eq!(found.len(), 7, "{found:?}");
 }
