@@ -151,6 +151,21 @@ impl Reservation {
         self.give_back(excess - from_common, from_common);
     }
 
+    /// Cuts up to `bytes` off into a reservation of their own, for a source that builds two changesets at once.
+    #[must_use]
+    pub fn split_off(&mut self, bytes: usize) -> Reservation {
+        let bytes = bytes.min(self.bytes());
+        let from_common = bytes.min(self.from_common);
+        let from_floor = bytes - from_common;
+        self.from_common -= from_common;
+        self.from_floor -= from_floor;
+        Reservation {
+            share: Arc::clone(&self.share),
+            from_floor,
+            from_common,
+        }
+    }
+
     fn give_back(&mut self, to_floor: usize, to_common: usize) {
         if to_floor + to_common == 0 {
             return;

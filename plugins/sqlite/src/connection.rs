@@ -136,6 +136,15 @@ impl OpenError {
         })
     }
 
+    pub(crate) fn into_cause(self) -> Option<Box<dyn std::error::Error + Send + Sync>> {
+        match self {
+            OpenError::Damaged { source, .. } | OpenError::Sqlite { source, .. } => Some(source.into()),
+            OpenError::Permission { source, .. } => source.map(Into::into),
+            OpenError::Stat { source, .. } => Some(source.into()),
+            _ => None,
+        }
+    }
+
     /// Whether trying again can help.
     pub fn is_passing(&self) -> bool {
         matches!(self, OpenError::Sqlite { source, .. } if crate::error::is_passing(source))

@@ -1,8 +1,10 @@
 //! What can go wrong at a SQLite source, with a stable code, a classification and a remedy for each.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use model::StreamId;
+use tokio_util::sync::CancellationToken;
 
 use crate::connection::OpenError;
 
@@ -256,6 +258,15 @@ impl Error {
         })
     }
 
+    fn into_cause(self) -> Option<Box<dyn std::error::Error + Send + Sync>> {
+        match self {
+            Error::Open(error) => error.into_cause(),
+            Error::Sql { source, .. } => Some(source.into()),
+            Error::Arrow { source, .. } => Some(source.into()),
+            _ => None,
+        }
+    }
+
     /// Whether trying again can help.
     pub fn treatment(&self) -> Treatment {
         match self {
@@ -282,4 +293,41 @@ pub(crate) fn is_passing(error: &rusqlite::Error) -> bool {
                 | C::OutOfMemory
         )
     )
+}
+
+/// Somebody else holds the lock that we need.
+pub(crate) fn is_busy(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode as C;
+    matches!(error.sqlite_error_code(), Some(C::DatabaseBusy | C::DatabaseLocked))
+}
+
+/// Tries again as long as somebody else holds the lock and nobody wants us to stop. Each attempt waits for
+/// [`BUSY_TIMEOUT`](crate::connection::BUSY_TIMEOUT) by itself, except where SQLite knows that waiting cannot help.
+pub(crate) fn patiently<T>(stop: &CancellationToken, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+    loop {
+        match attempt() {
+            Err(Error::Sql { source, .. }) if is_busy(&source) && !stop.is_cancelled() => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            done => return done,
+        }
+    }
+}
+
+impl From<Error> for api::Error {
+    fn from(error: Error) -> Self {
+        let retry = match error.treatment() {
+            Treatment::Retry => api::Retry::After,
+            Treatment::Operator => api::Retry::Operator,
+        };
+        let shown = api::Error::new(error.code(), retry, error.to_string());
+        let shown = match error.hint() {
+            Some(hint) => shown.hint(hint),
+            None => shown,
+        };
+        match error.into_cause() {
+            Some(cause) => shown.caused_by(cause),
+            None => shown,
+        }
+    }
 }

@@ -101,7 +101,7 @@ impl Captured {
     pub(crate) fn current(&self, stream: &str) -> Option<&Layout> {
         self.layouts
             .values()
-            .find(|layout| layout.stream == stream && layout.retired.is_none())
+            .find(|l| l.stream.eq_ignore_ascii_case(stream) && l.retired.is_none())
     }
 }
 
@@ -344,7 +344,12 @@ impl Work<'_> {
                 let number = self.install(layouts, stream, table)?;
                 match verdict {
                     Verdict::Evolved { added, dropped, .. } => {
-                        let refreshed = self.refresh(layouts, layout.number, number)?;
+                        // Dropped columns leave nothing to catch up with.
+                        let refreshed = if added.is_empty() {
+                            0
+                        } else {
+                            self.refresh(layouts, layout.number, number)?
+                        };
                         if let Some(new) = layouts.get_mut(&number) {
                             new.since = layout.since;
                         }

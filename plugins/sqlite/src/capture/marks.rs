@@ -3,6 +3,7 @@
 //! A mark is a change row of our own in a transaction of its own. It is a consistent point that survives us, so it
 //! bounds what has to be read as one interval after a kill; and it carries a random nonce, so that a database that was
 //! restored from a backup and written to since is told from the one that a position was taken in: its marks differ.
+//! Then the log's incarnation grows, so that orders never go back although `seq` does.
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
@@ -40,6 +41,52 @@ pub(crate) fn head(conn: &Connection, names: &Names) -> Result<i64> {
     Ok(counted.unwrap_or(0).max(seen.unwrap_or(0)))
 }
 
+/// How far beyond a mark positions may be handed out before another one is due. Written down with each mark: at the next
+/// start nobody can stand beyond it, so only up to there must every change row keep an order of its own.
+const ISSUED_AHEAD: i64 = 50_000;
+
+/// Up to which `seq` positions may have been handed out.
+pub(crate) fn issued(conn: &Connection, names: &Names) -> Result<i64> {
+    Ok(meta(conn, names, "issued")?
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(i64::MAX))
+}
+
+/// How often the log's axis started again, because the database was restored to an earlier state.
+pub(crate) fn incarnation(conn: &Connection, names: &Names) -> Result<u32> {
+    Ok(meta(conn, names, "incarnation")?
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0))
+}
+
+/// Lets the log's axis start again: every position from now on is later than every earlier one.
+pub(crate) fn begin_incarnation(conn: &mut Connection, names: &Names) -> Result<u32> {
+    fail::fail_point!("sqlite.source.before_incarnation");
+    let tx = conn
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(sql("begin a transaction for a new incarnation"))?;
+    let next = incarnation(&tx, names)? + 1;
+    set_meta(&tx, names, "incarnation", &next.to_string())?;
+    write(&tx, names)?;
+    tx.commit().map_err(sql("commit a new incarnation"))?;
+    fail::fail_point!("sqlite.source.after_incarnation");
+    Ok(next)
+}
+
+/// Takes the number of the next read of existing rows: larger than `floor` and than every one taken before.
+pub(crate) fn take_run(conn: &mut Connection, names: &Names, floor: u32) -> Result<u32> {
+    fail::fail_point!("sqlite.source.before_take_run");
+    let tx = conn
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(sql("begin a transaction for a run number"))?;
+    let taken: u32 = meta(&tx, names, "run")?.and_then(|text| text.parse().ok()).unwrap_or(0);
+    let run = taken.max(floor) + 1;
+    set_meta(&tx, names, "run", &run.to_string())?;
+    tx.commit().map_err(sql("commit a run number"))?;
+    fail::fail_point!("sqlite.source.after_take_run");
+    Ok(run)
+}
+
 /// Writes a mark into the open transaction.
 pub(crate) fn write(conn: &Connection, names: &Names) -> Result<Mark> {
     let nonce = uuid::Uuid::new_v4().as_u64_pair().0 as i64;
@@ -48,10 +95,11 @@ pub(crate) fn write(conn: &Connection, names: &Names) -> Result<Mark> {
         names.changes(),
         ChangeOp::Mark as i64
     );
-    let seq = conn
+    let seq: i64 = conn
         .prepare_cached(&text)
         .and_then(|mut statement| statement.query_row([nonce], |row| row.get(0)))
         .map_err(sql("write a mark"))?;
+    set_meta(conn, names, "issued", &(seq + ISSUED_AHEAD).to_string())?;
     Ok(Mark { seq, nonce })
 }
 
@@ -104,6 +152,28 @@ pub(crate) fn is_there(conn: &Connection, names: &Names, mark: Mark) -> Result<b
     conn.prepare_cached(&text)
         .and_then(|mut statement| statement.query_row([mark.seq, mark.nonce], |row| row.get(0)))
         .map_err(sql("look for a mark"))
+}
+
+/// The mark at exactly this `seq`, if one is there.
+pub(crate) fn at(conn: &Connection, names: &Names, seq: i64) -> Result<Option<Mark>> {
+    conn.prepare_cached(&format!(
+        "SELECT n0 FROM main.{} WHERE seq = ?1 AND layout = 0",
+        names.changes()
+    ))
+    .and_then(|mut statement| statement.query_row([seq], |row| row.get(0)).optional())
+    .map(|nonce| nonce.map(|nonce| Mark { seq, nonce }))
+    .map_err(sql("look for a mark"))
+}
+
+/// The newest change of the user's: its `seq` and time, as this view sees it.
+pub(crate) fn newest_change(conn: &Connection, names: &Names) -> Result<Option<(i64, f64)>> {
+    let text = format!(
+        "SELECT seq, at FROM main.{} WHERE layout <> 0 ORDER BY seq DESC LIMIT 1",
+        names.changes()
+    );
+    conn.prepare_cached(&text)
+        .and_then(|mut statement| statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional())
+        .map_err(sql("read the head of the change table"))
 }
 
 /// Up to which `seq` change rows may be gone.

@@ -29,7 +29,9 @@
 //! gap), `retired` (the `seq` at which another layout took over, or NULL).
 //!
 //! `stage`: see [`triggers`]. `meta`: `format`, `pipeline`, `history` (the random name of this log), `pruned` (all rows up
-//! to this `seq` may be gone), `stopped` (set when capture was given up because the limit was reached).
+//! to this `seq` may be gone), `issued` (no position beyond this `seq` was handed out), `incarnation` (how often the axis
+//! started again), `run` (the last number of a read of existing rows), `stopped` (set when capture was given up because
+//! the limit was reached).
 
 pub(crate) mod install;
 pub(crate) mod marks;

@@ -1,0 +1,79 @@
+//! Positions of this source, and their tokens.
+//!
+//! Log: the partition is `sqlite:<history>`, the order `incarnation ‖ seq`. The token is 16 bytes: `seq` and nonce of the
+//! newest mark at or below the position, both as big-endian `i64`: what proves that the database still is the one that
+//! the position was taken in.
+//!
+//! Range: the order is the number of the last whole page; the token is that page's upper bound: `k` and the key's values
+//! ([`Key::encode`]), or `e` for a page that was the stream's last, and has no bound.
+
+use model::{Order, Partition, Position};
+
+use super::key::Key;
+use crate::capture::marks::Mark;
+use crate::error::{Error, Result};
+
+/// What the id of a log begins with.
+const LOG: &str = "sqlite:";
+
+pub(crate) fn log_partition(history: &str) -> Partition {
+    Partition::log(format!("{LOG}{history}"))
+}
+
+pub(crate) fn order(incarnation: u32, seq: i64) -> Order {
+    Order::new(incarnation, seq.unsigned_abs(), 0)
+}
+
+pub(crate) fn seq_of(order: Order) -> i64 {
+    i64::try_from(order.key()).unwrap_or(i64::MAX)
+}
+
+pub(crate) fn log_position(incarnation: u32, seq: i64, mark: Mark) -> Position {
+    let mut token = Vec::with_capacity(16);
+    token.extend_from_slice(&mark.seq.to_be_bytes());
+    token.extend_from_slice(&mark.nonce.to_be_bytes());
+    Position::with_token(order(incarnation, seq), token)
+}
+
+/// The mark that a log position names.
+pub(crate) fn mark_of(position: &Position) -> Option<Mark> {
+    let (seq, rest) = position.token.split_first_chunk::<8>()?;
+    let (nonce, _) = rest.split_first_chunk::<8>()?;
+    Some(Mark {
+        seq: i64::from_be_bytes(*seq),
+        nonce: i64::from_be_bytes(*nonce),
+    })
+}
+
+/// Where a page ends.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Bound {
+    /// With this key, inclusive.
+    Key(Key),
+    /// Nowhere: it was the last.
+    End,
+}
+
+impl Bound {
+    pub(crate) fn position(&self, page: u32) -> Position {
+        let token = match self {
+            Bound::Key(key) => [b"k", key.encode().as_slice()].concat(),
+            Bound::End => b"e".to_vec(),
+        };
+        Position::with_token(model::Page::new(0, page).order(), token)
+    }
+
+    /// The page number and bound of a range's position.
+    pub(crate) fn of(partition: &Partition, position: &Position) -> Result<(u32, Self)> {
+        let page = u32::try_from(position.order.key()).ok();
+        let bound = match position.token.split_first() {
+            Some((b'k', key)) => Key::decode(key).map(Bound::Key),
+            Some((b'e', _)) => Some(Bound::End),
+            _ => None,
+        };
+        page.zip(bound).ok_or_else(|| Error::BadToken {
+            partition: partition.to_string(),
+            why: format!("its token of {} bytes is not one of this source", position.token.len()),
+        })
+    }
+}
