@@ -257,8 +257,8 @@ impl Engine {
                 rows = read.row_count,
                 "existing rows are read"
             );
-            self.emit_control(delta, control)?;
             self.publish_reads();
+            self.emit_control(delta, control)?;
             return Ok(true);
         }
         Ok(false)

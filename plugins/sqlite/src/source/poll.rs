@@ -16,12 +16,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use api::{
-    Context, Head, HeadMark, Held, LagUnit, Opened, Plan, ReadExisting, ReadProgress, Retry, SourceControl, Verdict,
+    Context, Head, HeadMark, Held, LagUnit, Opened, Plan, ReadExisting, ReadProgress, Retry, Snapshot, SourceControl,
+    Verdict,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
 use model::{
-    Batch, ChangeSet, Checkpoint, Control, Delta, Order, Page, Partition, Position, StreamId, StreamState, Timestamp,
+    Batch, ChangeSet, Checkpoint, Control, Delta, Move, Order, Page, Partition, Position, StreamId, StreamState,
+    Timestamp,
 };
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, ToSql};
@@ -51,8 +53,24 @@ struct Polled {
     /// Index of the cursor among the table's columns.
     cursor: usize,
     partition: Partition,
-    /// Rows up to here are out; `None` before the stream was ever begun.
+    /// Rows up to here are out; `None` before the stream was begun for anybody.
     at: Option<Cursor>,
+    /// Whether this process has said where its log stands. What is said first begins nowhere, so that destinations which
+    /// have never seen the log begin there too.
+    is_announced: bool,
+}
+
+impl Polled {
+    /// The log's move to `to`, from where it was said to stand.
+    fn move_to(&mut self, to: &Cursor) -> Move {
+        let from = self.at.as_ref().filter(|_| self.is_announced).map(|at| at.order);
+        self.is_announced = true;
+        Move {
+            partition: self.partition.clone(),
+            from,
+            to: to.position(),
+        }
+    }
 }
 
 /// A value of a cursor column: as SQLite has it, and as an order.
@@ -75,6 +93,14 @@ impl Cursor {
             value: KeyValue::of(value)?,
             order,
         })
+    }
+
+    /// The time that it names, if it is one.
+    fn time(&self) -> Option<Timestamp> {
+        match &self.value {
+            KeyValue::Text(text) => parse_timestamp(std::str::from_utf8(text).ok()?).map(Timestamp),
+            _ => None,
+        }
     }
 
     fn position(&self) -> Position {
@@ -103,7 +129,6 @@ struct PollEngine {
     streams: Vec<Polled>,
     reads: Vec<Read>,
     shared: Arc<Shared>,
-    heads: Arc<Mutex<BTreeMap<Arc<str>, Order>>>,
     emitter: Emitter,
     schema_version: i64,
     polled_at: Option<Instant>,
@@ -196,7 +221,11 @@ pub(super) fn open(
     shared
         .run_floor
         .store(seen.max(kept), std::sync::atomic::Ordering::Release);
-    let heads = Arc::new(Mutex::new(BTreeMap::new()));
+    let mut looked_at = Vec::new();
+    for planned in &plan.streams {
+        looked_at.push(polled(&conn, path, spec, planned, &identity)?);
+    }
+    let looks_at = Arc::new(Mutex::new((super::open_connection(path, Access::Read)?, looked_at)));
     let (out, deliveries) = tokio::sync::mpsc::channel(super::DELIVERIES_MAX);
     let engine = PollEngine {
         schema_version: schema_version(&conn)?,
@@ -207,7 +236,6 @@ pub(super) fn open(
         streams,
         reads,
         shared: Arc::clone(&shared),
-        heads: Arc::clone(&heads),
         emitter: Emitter::new(handle, cx.memory.clone(), out, cx.stop.clone()),
         polled_at: None,
     };
@@ -222,8 +250,9 @@ pub(super) fn open(
         }),
         control: Arc::new(PollControl {
             shared,
-            heads,
             kept: cx.kept,
+            path: path.to_owned(),
+            looks_at,
         }),
         identity,
     })
@@ -264,6 +293,7 @@ fn polled(
         cursor,
         partition: Partition::log(format!("{identity}/{}", planned.id)),
         at: None,
+        is_announced: false,
     })
 }
 
@@ -347,6 +377,7 @@ impl PollEngine {
         if let Some(i) = self.reads.iter().position(|read| read.next_page().is_none()) {
             let read = self.reads.remove(i);
             let delta = Delta::none().with_stream(read.stream.clone(), StreamState::Live { run: read.run });
+            self.publish_reads();
             self.emit_control(
                 delta,
                 Control::EndRead {
@@ -354,7 +385,6 @@ impl PollEngine {
                     run: read.run,
                 },
             )?;
-            self.publish_reads();
             return Ok(true);
         }
         if let Some(i) = self.reads.iter().position(|read| read.copied.is_some()) {
@@ -365,65 +395,77 @@ impl PollEngine {
         if self.reads.is_empty() && !is_due {
             return Ok(false);
         }
-        let mut has_more = false;
-        for i in 0..self.streams.len() {
-            if self.streams[i].at.is_some() {
-                has_more |= self.step_stream(i)?;
-            }
-        }
-        self.polled_at = Some(Instant::now());
-        Ok(has_more || !self.reads.is_empty())
+        self.step_in_a_view()
     }
 
-    /// Reads what is new in one stream, and its next page if that is all; whether there is more.
-    fn step_stream(&mut self, i: usize) -> Result<bool, Ended> {
+    /// Reads what is new in all streams, and a page of one, as of one moment; whether there is more.
+    fn step_in_a_view(&mut self) -> Result<bool, Ended> {
         let bytes_max = self.bytes_max();
+        let page_max = bytes_max - bytes_max / 4;
         let mut memory = self.emitter.reserve(bytes_max, Some(&self.shared.closing))?;
         begin_view(&self.conn)?;
-        let seen = self.look(i, bytes_max);
+        let seen = self.look(bytes_max / 4, page_max);
         end_view(&self.conn);
-        let Some((rows, end, is_all, page)) = seen? else {
-            return Ok(false);
-        };
-        let page_memory = memory.split_off(bytes_max - bytes_max / 4);
-        let stream = &mut self.streams[i];
-        let window = end.order;
-        if rows.len() > 0 {
-            let from = stream.at.as_ref().map(|at| at.order);
-            let delta = Delta::of(stream.partition.clone(), from, end.position());
-            self.heads
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(log_of(&stream.partition), end.order);
-            stream.at = Some(end);
-            let batch = rows.finish(&stream.partition)?;
-            self.emitter.emit(ChangeSet::rows(delta, vec![batch]), memory)?;
+        let Seen { pieces, page, is_all } = seen?;
+        let page_memory = memory.split_off(page_max);
+        let mut delta = Delta::none();
+        let mut batches = Vec::new();
+        for piece in pieces {
+            let stream = &mut self.streams[piece.stream];
+            delta.moves.push(stream.move_to(&piece.end));
+            stream.at = Some(piece.end);
+            batches.push(piece.rows.finish(&stream.partition)?);
+        }
+        if !batches.is_empty() {
+            self.emitter.emit(ChangeSet::rows(delta, batches), memory)?;
         }
         if let Some(page) = page {
-            self.emit_page(page, window, page_memory)?;
+            self.emit_page(page, page_memory)?;
         }
-        Ok(!is_all)
+        if is_all {
+            self.polled_at = Some(Instant::now());
+        }
+        Ok(!is_all || !self.reads.is_empty())
     }
 
     /// Everything that is done while a view is open.
-    fn look(&mut self, i: usize, bytes_max: usize) -> Result<Option<(ChangeBatch, Cursor, bool, Option<PageOut>)>> {
+    fn look(&mut self, log_max: usize, page_max: usize) -> Result<Seen> {
         self.check_schema()?;
-        let Some((rows, end, is_all)) = read_piece(&self.conn, &self.streams[i], &self.reads, bytes_max / 4)? else {
-            return Ok(None);
+        let mut seen = Seen {
+            pieces: Vec::new(),
+            page: None,
+            is_all: true,
         };
-        let page = if is_all {
-            self.page_in_view(i, bytes_max - bytes_max / 4)?
-        } else {
-            None
-        };
-        Ok(Some((rows, end, is_all, page)))
+        let mut bytes = 0;
+        for i in 0..self.streams.len() {
+            if bytes >= log_max {
+                seen.is_all = false;
+                break;
+            }
+            let Some(piece) = read_piece(&self.conn, i, &self.streams[i], &self.reads, log_max - bytes)? else {
+                continue;
+            };
+            bytes += piece.bytes;
+            seen.is_all &= piece.is_all;
+            if piece.rows.len() > 0 {
+                seen.pieces.push(piece);
+            }
+        }
+        if seen.is_all {
+            seen.page = self.page_in_view(page_max)?;
+        }
+        Ok(seen)
     }
 
-    fn page_in_view(&mut self, stream: usize, bytes_max: usize) -> Result<Option<PageOut>> {
-        let shape = Arc::clone(&self.streams[stream].shape);
-        let is_next =
-            |read: &Read| &read.stream == shape.stream() && read.copied.is_none() && read.next_page().is_some();
-        let Some(i) = self.reads.iter().position(is_next) else {
+    fn page_in_view(&mut self, bytes_max: usize) -> Result<Option<PageOut>> {
+        let Some(i) = self
+            .reads
+            .iter()
+            .position(|read| read.copied.is_none() && read.next_page().is_some())
+        else {
+            return Ok(None);
+        };
+        let Some(shape) = self.shape_of(&self.reads[i].stream) else {
             return Ok(None);
         };
         let Some(next) = self.reads[i].next_page() else {
@@ -467,13 +509,9 @@ impl PollEngine {
         };
         let read = &self.reads[i];
         let (after, number) = (read.copied.unwrap_or(0), read.next_page().map_or(1, |next| next.number));
-        let Some(stream) = self.streams.iter().find(|stream| stream.shape.stream() == &read.stream) else {
+        let Some(shape) = self.shape_of(&read.stream) else {
             return Ok(());
         };
-        let (shape, window) = (
-            Arc::clone(&stream.shape),
-            stream.at.as_ref().map_or(Order::MIN, |at| at.order),
-        );
         let (rows, last, is_all) = pages::read_copy(&self.conn, TEMPORARY, &shape, after, size)?;
         self.reads[i].copied = (!is_all).then_some(last);
         if is_all {
@@ -492,12 +530,18 @@ impl PollEngine {
                 rows,
                 end,
             },
-            window,
             memory,
         )
     }
 
-    fn emit_page(&mut self, page: PageOut, window: Order, memory: api::Reservation) -> Result<(), Ended> {
+    fn emit_page(&mut self, page: PageOut, memory: api::Reservation) -> Result<(), Ended> {
+        let window = self
+            .streams
+            .iter()
+            .find(|stream| stream.shape.stream() == &self.reads[page.read].stream);
+        let window = window
+            .and_then(|stream| stream.at.as_ref())
+            .map_or(Order::MIN, |at| at.order);
         let read = &mut self.reads[page.read];
         let partition = read.partition();
         let from = (page.number > 1).then(|| Page::new(0, page.number - 1).order());
@@ -521,37 +565,50 @@ impl PollEngine {
     }
 
     fn begin_read(&mut self, id: &StreamId, request: &Request) -> Result<(), Ended> {
-        let Some(stream) = self.streams.iter_mut().find(|stream| stream.shape.stream() == id) else {
+        let Some(i) = self.streams.iter().position(|stream| stream.shape.stream() == id) else {
             return Ok(());
         };
-        let at = match stream.at.clone() {
-            Some(at) => at,
-            None => newest(&self.conn, stream)?.unwrap_or(Cursor {
+        if self.streams[i].at.is_none() {
+            let lowest = Cursor {
                 value: KeyValue::Integer(i64::MIN),
                 order: Order::MIN,
-            }),
-        };
-        stream.at = Some(at.clone());
-        let cut = if stream.shape.order.is_some() {
+            };
+            self.streams[i].at = Some(newest(&self.conn, &self.streams[i])?.unwrap_or(lowest));
+        }
+        let shape = Arc::clone(&self.streams[i].shape);
+        let cut = if shape.order.is_some() {
             Cut::ByKey
         } else {
             Cut::OneWindow
         };
-        let mut read = Read::new(id.clone(), request.run, cut);
-        read.row_count_estimated = pages::estimate(&self.conn, &stream.shape)?;
+        let is_skipped = !request.empty_first
+            && self
+                .plan
+                .streams
+                .iter()
+                .any(|planned| &planned.id == id && planned.snapshot == Snapshot::Skip);
+        let mut read = match is_skipped {
+            true => Read::resume(id.clone(), request.run, cut, vec![Some((0, Bound::End))]),
+            false => Read::new(id.clone(), request.run, cut),
+        };
+        read.row_count_estimated = pages::estimate(&self.conn, &shape)?;
         self.reads.push(read);
         let control = Control::BeginRead {
-            schema: Arc::clone(&stream.shape.schema),
+            schema: Arc::clone(&shape.schema),
             run: request.run,
             destinations: request.destinations.clone(),
             empty_first: request.empty_first,
         };
-        // A destination that holds other streams has never seen this log: it begins here.
-        let delta = Delta::of(stream.partition.clone(), None, at.position())
-            .with_stream(id.clone(), StreamState::reading(request.run, cut.encode()));
-        self.emit_control(delta, control)?;
+        // All logs that were begun, for a destination that has seen none of them: once it holds a stream it can no longer
+        // begin a log in the middle.
+        let mut delta = Delta::none().with_stream(id.clone(), StreamState::reading(request.run, cut.encode()));
+        for stream in &mut self.streams {
+            if let Some(at) = stream.at.clone() {
+                delta.moves.push(stream.move_to(&at));
+            }
+        }
         self.publish_reads();
-        Ok(())
+        self.emit_control(delta, control)
     }
 
     fn emit_control(&self, delta: Delta, control: Control) -> Result<(), Ended> {
@@ -570,10 +627,22 @@ impl PollEngine {
         for (i, planned) in self.plan.streams.iter().enumerate() {
             let now = polled(&self.conn, &self.path, &self.spec, planned, &identity)?;
             let at = self.streams[i].at.take();
-            self.streams[i] = Polled { at, ..now };
+            self.streams[i] = Polled {
+                at,
+                is_announced: self.streams[i].is_announced,
+                ..now
+            };
         }
         self.schema_version = version;
         Ok(())
+    }
+
+    fn shape_of(&self, id: &StreamId) -> Option<Arc<StreamShape>> {
+        self.streams
+            .iter()
+            .map(|stream| &stream.shape)
+            .find(|shape| shape.stream() == id)
+            .cloned()
     }
 
     fn bytes_max(&self) -> usize {
@@ -599,14 +668,26 @@ struct PageOut {
     end: Bound,
 }
 
-/// Rows after the stream's cursor: the rows, the last one's cursor, and whether that was all. Rows that share a cursor
-/// stay together, because the next piece begins above it.
-fn read_piece(
-    conn: &Connection,
-    stream: &Polled,
-    reads: &[Read],
-    bytes_max: usize,
-) -> Result<Option<(ChangeBatch, Cursor, bool)>> {
+/// What one view showed.
+struct Seen {
+    pieces: Vec<Piece>,
+    page: Option<PageOut>,
+    /// Whether nothing more was there.
+    is_all: bool,
+}
+
+/// Rows of one stream above its cursor.
+struct Piece {
+    stream: usize,
+    rows: ChangeBatch,
+    /// The last row's cursor.
+    end: Cursor,
+    bytes: usize,
+    is_all: bool,
+}
+
+/// Reads rows above the stream's cursor. Rows that share a cursor stay together, because the next piece begins above it.
+fn read_piece(conn: &Connection, i: usize, stream: &Polled, reads: &[Read], bytes_max: usize) -> Result<Option<Piece>> {
     let Some(at) = &stream.at else {
         return Ok(None);
     };
@@ -620,9 +701,14 @@ fn read_piece(
         columns.join(", "),
         shape.table.quoted_name()
     );
-    let mut batch = ChangeBatch::new(shape, of_stream.iter().map(|read| read.run));
-    let mut end = at.clone();
-    let mut bytes = 0;
+    let batch = ChangeBatch::new(shape, of_stream.iter().map(|read| read.run));
+    let mut piece = Piece {
+        stream: i,
+        rows: batch,
+        end: at.clone(),
+        bytes: 0,
+        is_all: true,
+    };
     let mut statement = conn.prepare_cached(&text).map_err(sql("poll a table"))?;
     let mut rows = statement
         .query([&at.value as &dyn ToSql])
@@ -630,10 +716,17 @@ fn read_piece(
     let time: Timestamp = now();
     while let Some(row) = rows.next().map_err(sql("poll a table"))? {
         let here = cursor_of(row, stream)?;
-        if bytes >= bytes_max && here.order != end.order {
-            return Ok(Some((batch, end, false)));
+        if here.order < piece.end.order {
+            return Err(not_a_cursor(
+                stream,
+                "times that are written in several forms, so that text and time order differ",
+            ));
         }
-        bytes += batch.push_image(row, here.order, time)?;
+        if piece.bytes >= bytes_max && here.order != piece.end.order {
+            piece.is_all = false;
+            break;
+        }
+        piece.bytes += piece.rows.push_image(row, here.order, time)?;
         for (i, read) in of_stream.iter().enumerate() {
             let page = read.page_of(|bound| {
                 let values = order
@@ -641,23 +734,25 @@ fn read_piece(
                     .map(|&column| row.get_ref(column).unwrap_or(ValueRef::Null));
                 bound.compare_with(values).is_lt()
             });
-            batch.tag(i, page, page);
+            piece.rows.tag(i, page, page);
         }
-        end = here;
+        piece.end = here;
     }
-    Ok(Some((batch, end, true)))
+    Ok(Some(piece))
 }
 
 fn cursor_of(row: &Row<'_>, stream: &Polled) -> Result<Cursor> {
     let value = row.get_ref(stream.cursor).map_err(sql("read a cursor"))?;
-    Cursor::of(value).ok_or_else(|| not_a_cursor(stream))
+    Cursor::of(value).ok_or_else(|| not_a_cursor(stream, NEITHER))
 }
 
-fn not_a_cursor(stream: &Polled) -> Error {
+const NEITHER: &str = "a value that is neither an INTEGER nor a time as text";
+
+fn not_a_cursor(stream: &Polled, what: &str) -> Error {
     Error::NoCursor {
         stream: stream.shape.stream().clone(),
         why: format!(
-            "its cursor column `{}` holds a value that is neither an INTEGER nor a time as text",
+            "its cursor column `{}` holds {what}",
             stream.shape.table.columns[stream.cursor].name
         ),
     }
@@ -675,7 +770,7 @@ fn newest(conn: &Connection, stream: &Polled) -> Result<Option<Cursor>> {
     match rows.next().map_err(sql("look for the newest row"))? {
         Some(row) => match row.get_ref(0).map_err(sql("look for the newest row"))? {
             ValueRef::Null => Ok(None),
-            value => Cursor::of(value).map(Some).ok_or_else(|| not_a_cursor(stream)),
+            value => Cursor::of(value).map(Some).ok_or_else(|| not_a_cursor(stream, NEITHER)),
         },
         None => Ok(None),
     }
@@ -690,24 +785,35 @@ fn log_of(partition: &Partition) -> Arc<str> {
 
 struct PollControl {
     shared: Arc<Shared>,
-    heads: Arc<Mutex<BTreeMap<Arc<str>, Order>>>,
     kept: api::Kept,
+    path: PathBuf,
+    /// A connection of its own, and what it looks at.
+    looks_at: Arc<Mutex<(Connection, Vec<Polled>)>>,
 }
 
 #[async_trait]
 impl SourceControl for PollControl {
-    /// What was seen at the last poll: asking the tables would cost a scan where the cursor has no index.
+    /// The largest cursors. Cheap where the cursor has an index.
     async fn head(&self) -> api::Result<Head> {
-        let heads = self.heads.lock().unwrap_or_else(PoisonError::into_inner);
-        let marks = heads.iter().map(|(log, order)| HeadMark {
-            log: Arc::clone(log),
-            order: *order,
-            time: None,
-        });
-        Ok(Head {
-            marks: marks.collect(),
-            unit: LagUnit::None,
+        let looks_at = Arc::clone(&self.looks_at);
+        super::blocking(&self.path, move || {
+            let looks_at = looks_at.lock().unwrap_or_else(PoisonError::into_inner);
+            let (conn, streams) = &*looks_at;
+            let mut marks = Vec::with_capacity(streams.len());
+            for stream in streams {
+                let newest = newest(conn, stream)?;
+                marks.push(HeadMark {
+                    log: log_of(&stream.partition),
+                    order: newest.as_ref().map_or(Order::MIN, |cursor| cursor.order),
+                    time: newest.and_then(|cursor| cursor.time()),
+                });
+            }
+            Ok(Head {
+                marks,
+                unit: LagUnit::None,
+            })
         })
+        .await
     }
 
     /// Nothing is kept for anybody.
