@@ -596,6 +596,12 @@ impl LaneDriver {
                         return None;
                     }
                 }
+                Some(LaneInput::NeedsResync(error)) => {
+                    self.drop_pump().await;
+                    self.phase(LanePhase::NeedsResync);
+                    self.note(&error, None);
+                    next_try = None;
+                }
                 Some(LaneInput::CursorEnded {
                     epoch,
                     why: CursorEnd::Closed,
