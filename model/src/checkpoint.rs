@@ -356,12 +356,17 @@ impl Checkpoint {
     /// | a stream | the least state of those who hold it; of one run, with all pages that any of them gave up |
     /// | a range | its smallest mark, while that least state reads its run; left out if someone has not begun it |
     ///
-    /// Who does not hold a stream holds nothing of it back, and who holds nothing at all holds nothing back: they are
-    /// brought up by a read that begins later. So it only grows as long as nobody takes up a stream by a read older than
-    /// those of the others. A read of one destination releases no range while another is `live` by an earlier run: the
-    /// other may be meant too, and not be there yet.
+    /// Who holds nothing at all holds everything back: the read that brings it up may be under way, from a place in the
+    /// log that it commits later. Count a destination from when it is opened, and leave out only those that start anew.
+    ///
+    /// Who does not hold a stream holds nothing of it back: a read that begins later brings it. So the outcome only grows
+    /// as long as nobody takes up a stream by a read older than those of the others. A read of one destination releases no
+    /// range while another is `live` by an earlier run: the other may be meant too, and not be there yet.
     pub fn everywhere<'a>(held: impl IntoIterator<Item = &'a Checkpoint>) -> Checkpoint {
         let held: Vec<&Checkpoint> = held.into_iter().collect();
+        if held.iter().any(|checkpoint| checkpoint.is_empty()) {
+            return Checkpoint::default();
+        }
         let mut streams: BTreeMap<StreamId, StreamState> = BTreeMap::new();
         for (stream, state) in held.iter().flat_map(|c| &c.streams) {
             match streams.get_mut(stream) {

@@ -24,10 +24,11 @@ fn log_is_released_up_to_the_slowest() {
 }
 
 #[test]
-fn fresh_destination_holds_nothing_back() {
+fn fresh_destination_holds_everything_back() {
+    // It may be committing the begin of its read, at a place in the log where the others are long past.
     let held = [holds(9, live(1), &[]), Checkpoint::default()];
-    assert_eq!(everywhere(&held), held[0]);
-    assert!(everywhere(&[Checkpoint::default(), Checkpoint::default()]).is_empty());
+    assert!(everywhere(&held).is_empty());
+    assert!(everywhere(&[Checkpoint::default()]).is_empty());
 }
 
 #[test]
@@ -83,11 +84,7 @@ fn range_of_a_later_read_waits_for_who_is_live_by_an_earlier_one() {
 
 #[test]
 fn stream_is_live_only_when_it_is_for_everyone_who_holds_it() {
-    let held = [
-        holds(9, live(1), &[]),
-        holds(8, reading(1), &[(0, 2)]),
-        Checkpoint::default(),
-    ];
+    let held = [holds(9, live(1), &[]), holds(8, reading(1), &[(0, 2)])];
     assert_eq!(everywhere(&held).streams[&orders()], reading(1));
 }
 
