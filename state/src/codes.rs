@@ -47,11 +47,12 @@ It named another one, so somebody else wrote in between, and nothing was changed
 Only one runtime can hold the directory's lock. If this is not a network file system that grants locks twice, please report
 it: it is a fault of Highwater."
 
-    E0406 "a value is too large"
+    E0406 "a value cannot be stored"
 "The checkpoint of one destination, or what a source keeps for one pipeline, is far beyond any reasonable size, so it was not
 stored. A checkpoint grows with the number of streams and of ranges that are being read at once.
 
-Split the pipeline into several with fewer streams."
+Split the pipeline into several with fewer streams. Where the message says that the value cannot be encoded, it is a fault of
+Highwater: please report it."
 
     E0407 "the disk refused a write"
 "Writing, flushing or syncing the state directory failed, so nobody can say what the disk holds of the last write. The

@@ -50,7 +50,16 @@ pub enum StateError {
     /// A value is whole, and says what this version does not understand.
     #[error("cannot read the stored value of {whose}")]
     Decode {
-        /// `pipeline `p`, destination `d``.
+        /// Whose: a pipeline's destination, or its source.
+        whose: String,
+        /// What is wrong with it.
+        #[source]
+        source: Arc<serde_json::Error>,
+    },
+    /// A value has no stored form. Nothing was written.
+    #[error("cannot encode the value of {whose}")]
+    Encode {
+        /// Whose: a pipeline's destination, or its source.
         whose: String,
         /// What is wrong with it.
         #[source]
@@ -71,7 +80,7 @@ pub enum StateError {
     /// A value is larger than anything that a checkpoint should be.
     #[error("cannot store the value of {whose}: it has {size_bytes} bytes, the limit is {limit_bytes}")]
     TooLarge {
-        /// `pipeline `p`, destination `d``.
+        /// Whose: a pipeline's destination, or its source.
         whose: String,
         /// Its size.
         size_bytes: usize,
@@ -111,7 +120,7 @@ impl StateError {
             StateError::Missing { .. } => codes::E0403.id,
             StateError::Newer { .. } | StateError::Decode { .. } => codes::E0404.id,
             StateError::Epoch { .. } => codes::E0405.id,
-            StateError::TooLarge { .. } => codes::E0406.id,
+            StateError::TooLarge { .. } | StateError::Encode { .. } => codes::E0406.id,
             StateError::Write { .. } => codes::E0407.id,
             StateError::Database { .. } => codes::E0408.id,
             StateError::Stopped => codes::E0409.id,
@@ -136,6 +145,7 @@ impl StateError {
             StateError::TooLarge { .. } => {
                 "split the pipeline: a checkpoint grows with the number of its streams".to_owned()
             }
+            StateError::Encode { .. } => "report it: it is a fault of highwater".to_owned(),
             StateError::Write { source, .. } if is_full(source.kind()) => {
                 "make room on that disk, then start again: nothing that was acknowledged is lost".to_owned()
             }

@@ -25,7 +25,7 @@ pub use codes::CODES;
 pub use error::StateError;
 pub use memory::MemoryStore;
 pub use notice::Notice;
-pub use sled_store::{Contents, PipelineContents, SledStore};
+pub use sled_store::{Contents, FORMAT, PipelineContents, SledStore};
 pub use store::{PendingRead, StateStore, Stored};
 
 /// Every fail-point of this crate. Those named `open` are passed by every open, the two of the rename also when the

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use model::{DestinationId, PipelineId};
 use serde::Serialize;
 
+use super::opening::{decode_all, open_database};
 use super::record::{Key, Value, kept_as_text};
-use super::writer::{decode_all, open_database};
 use super::{database, directory, journal, recovery};
 use crate::{Notice, StateError, Stored};
 
@@ -40,7 +40,7 @@ fn as_text<S: serde::Serializer>(kept: &BTreeMap<String, Bytes>, serializer: S) 
 
 impl Contents {
     pub(super) fn to_json(&self) -> Result<serde_json::Value, StateError> {
-        serde_json::to_value(self).map_err(|source| StateError::Decode {
+        serde_json::to_value(self).map_err(|source| StateError::Encode {
             whose: "every pipeline".to_owned(),
             source: source.into(),
         })

@@ -257,8 +257,8 @@ impl Journal {
     }
 
     /// Appends records and syncs them.
-    pub(super) fn append(&mut self, records: &[Record]) -> Result<(), StateError> {
-        let bytes: Vec<u8> = records.iter().flat_map(Record::encode).collect();
+    pub(super) fn append(&mut self, records: &[&Record]) -> Result<(), StateError> {
+        let bytes: Vec<u8> = records.iter().flat_map(|record| record.encode()).collect();
         fail::fail_point!("state.before_journal");
         // Only a build with fail-points can be killed between two halves of a record.
         let half = if fail::has_failpoints() { bytes.len() / 2 } else { 0 };

@@ -35,7 +35,8 @@ use model::{DestinationId, PipelineId};
 
 use crate::Stored;
 
-pub(super) const FORMAT: u16 = 1;
+/// The format of the state directory that this version writes; it reads this one and all before it.
+pub const FORMAT: u16 = 1;
 pub(super) const MAGIC: &[u8; 4] = b"HWSR";
 const HEADER: usize = 32;
 const CRC: usize = 4;

@@ -1,20 +1,20 @@
-//! The one who writes: recovery when it opens, then journal before database.
+//! The one who writes: the journal before the database, and never again after a failure.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use model::{DestinationId, PipelineId};
 use tokio::sync::oneshot;
 
-use super::database::{self, Change, Database, Refusal};
-use super::directory::{self, Lock};
-use super::journal::{self, Journal};
-use super::record::{BODY_BYTES_MAX, FORMAT, Item, Key, NAME_BYTES_MAX, Record, Value};
-use super::recovery::{self, InDatabase};
+use super::database::{Change, Database};
+use super::directory::Lock;
+use super::journal::Journal;
+use super::opening::{as_change, create_database};
+use super::record::{BODY_BYTES_MAX, Item, Key, NAME_BYTES_MAX, Record, Value};
 use super::{Held, lock};
-use crate::{Notice, StateError, Stored, codes};
+use crate::{StateError, Stored};
 
 /// What a caller wants to have written.
 pub(super) enum Wish {
@@ -34,18 +34,19 @@ pub(super) enum Wish {
 }
 
 /// A wish and who waits for it. The answer is the new epoch, or how many values were forgotten.
-pub(super) struct Order {
+pub(super) struct Request {
     pub(super) wish: Wish,
-    pub(super) reply: oneshot::Sender<Result<u64, StateError>>,
+    pub(super) reply: Reply,
 }
 
+type Reply = oneshot::Sender<Result<u64, StateError>>;
+
 /// A wish that was found right, ready to be written.
-struct Planned {
+struct Plan {
     record: Record,
     changes: Vec<Change>,
     effect: Effect,
     answer: u64,
-    reply: oneshot::Sender<Result<u64, StateError>>,
 }
 
 enum Effect {
@@ -53,69 +54,35 @@ enum Effect {
     Forget(PipelineId),
 }
 
-type Live = BTreeMap<Key, Held>;
+pub(super) type Live = BTreeMap<Key, Held>;
 
-/// Writes until something fails, and then never again.
+/// The two homes of every value, and who may write to them.
 pub(super) struct Writer {
-    dir: PathBuf,
-    journal: Journal,
-    database: Database,
-    seq: u64,
+    pub(super) dir: PathBuf,
+    pub(super) journal: Journal,
+    pub(super) database: Database,
+    pub(super) seq: u64,
     /// Everything up to here is durable in the database.
-    settled: u64,
-    is_stopped: bool,
+    pub(super) settled: u64,
+    pub(super) is_stopped: bool,
     /// Last, so that it is given back after the database is closed.
-    _lock: Lock,
+    pub(super) _lock: Lock,
 }
 
 impl Writer {
-    /// Opens the directory: the steps are in the module's documentation.
-    pub(super) fn open(dir: &Path) -> Result<(Writer, Live, Vec<Notice>), StateError> {
-        directory::ensure(dir)?;
-        let lock = Lock::take(dir)?;
-        fail::fail_point!("state.open_locked");
-        let is_old = directory::read_format(dir)?;
-        directory::ensure(&dir.join("journal"))?;
-        let journal = journal::read(dir)?;
-        let number = journal.number + 1;
-        let (database, in_database, mut notices) = open_database(dir, is_old, true)?;
-        fail::fail_point!("state.open_read");
-
-        let recovered = recovery::merge(journal, in_database, is_old);
-        notices.extend(recovered.notices);
-        let live = decode_all(recovered.values.clone())?;
-        let (database, moved) = repair(dir, database, &recovered.values, recovered.repairs, recovered.seq)?;
-        notices.extend(moved);
-        fail::fail_point!("state.open_repaired");
-
-        let seq = recovered.seq;
-        let journal = Journal::begin(dir, number, recovered.values.into_values(), seq, seq)?;
-        fail::fail_point!("state.open_before_format");
-        if !is_old {
-            directory::write_format(dir)?;
-        }
-        fail::fail_point!("state.open_ready");
-        let writer = Writer {
-            dir: dir.to_owned(),
-            journal,
-            database,
-            seq,
-            settled: seq,
-            is_stopped: false,
-            _lock: lock,
-        };
-        Ok((writer, live, notices))
-    }
-
     /// Writes what is wished, as many wishes with one sync as do not touch each other, and answers everybody.
-    pub(super) fn serve(&mut self, orders: Vec<Order>, live: &Mutex<Live>) {
-        let mut waiting = orders.into_iter().peekable();
+    pub(super) fn serve(&mut self, requests: Vec<Request>, live: &Mutex<Live>) {
+        let mut waiting = requests.into_iter().peekable();
         while waiting.peek().is_some() {
             let mut group = Vec::new();
             let mut touched = BTreeSet::new();
-            while let Some(order) = waiting.next_if(|order| may_join(&order.wish, &mut touched)) {
-                let is_forget = matches!(order.wish, Wish::Forget { .. });
-                group.extend(self.plan(order, live));
+            while let Some(Request { wish, reply }) = waiting.next_if(|request| may_join(&request.wish, &mut touched)) {
+                let is_forget = matches!(wish, Wish::Forget { .. });
+                match self.plan(wish, &lock(live)) {
+                    Ok(Some(plan)) => group.push((plan, reply)),
+                    Ok(None) => answer(reply, Ok(0)),
+                    Err(error) => answer(reply, Err(error)),
+                }
                 if is_forget {
                     break;
                 }
@@ -124,36 +91,11 @@ impl Writer {
         }
     }
 
-    /// Checks a wish against what is durable; refuses it, or gives it its seq.
-    fn plan(&mut self, order: Order, live: &Mutex<Live>) -> Option<Planned> {
-        let Order { wish, reply } = order;
-        let planned = if self.is_stopped {
-            Err(StateError::Stopped)
-        } else {
-            self.try_plan(wish, &lock(live))
-        };
-        match planned {
-            Ok(Some((record, changes, effect, answer))) => Some(Planned {
-                record,
-                changes,
-                effect,
-                answer,
-                reply,
-            }),
-            Ok(None) => {
-                let _ = reply.send(Ok(0));
-                None
-            }
-            Err(error) => {
-                let _ = reply.send(Err(error));
-                None
-            }
+    /// Checks a wish against what is durable, and gives it its seq. `None` where there is nothing to do.
+    fn plan(&mut self, wish: Wish, live: &Live) -> Result<Option<Plan>, StateError> {
+        if self.is_stopped {
+            return Err(StateError::Stopped);
         }
-    }
-
-    /// `None` where there is nothing to do.
-    #[allow(clippy::type_complexity, reason = "taken apart at once by its only caller")]
-    fn try_plan(&mut self, wish: Wish, live: &Live) -> Result<Option<(Record, Vec<Change>, Effect, u64)>, StateError> {
         let (key, value) = match wish {
             Wish::Forget { pipeline } => return Ok(self.plan_forget(pipeline, live)),
             Wish::Keep { pipeline, kept } => (Key::Kept(pipeline), Value::Kept(kept)),
@@ -161,38 +103,41 @@ impl Writer {
                 pipeline,
                 destination,
                 mut value,
-                expected_epoch,
+                expected_epoch: expected,
             } => {
                 let key = Key::Destination(pipeline.clone(), destination.clone());
                 let found = live.get(&key).map_or(0, |held| held.value.epoch());
-                if found != expected_epoch {
+                if found != expected {
                     return Err(StateError::Epoch {
                         pipeline,
                         destination,
-                        expected: expected_epoch,
+                        expected,
                         found,
                     });
                 }
-                value.epoch = expected_epoch + 1;
+                value.epoch = expected + 1;
                 (key, Value::Destination(value))
             }
         };
         let body = encode(&key, &value)?;
         let record = self.next_record(Item::Value(key.clone()), body);
-        let change = (key.to_bytes(), Some(record.encode()));
-        let epoch = value.epoch();
-        Ok(Some((record, vec![change], Effect::Set(key, value), epoch)))
+        Ok(Some(Plan {
+            changes: vec![(key.to_bytes(), Some(record.encode()))],
+            record,
+            answer: value.epoch(),
+            effect: Effect::Set(key, value),
+        }))
     }
 
-    fn plan_forget(&mut self, pipeline: PipelineId, live: &Live) -> Option<(Record, Vec<Change>, Effect, u64)> {
+    fn plan_forget(&mut self, pipeline: PipelineId, live: &Live) -> Option<Plan> {
         let keys = live.keys().filter(|key| *key.pipeline() == pipeline);
         let changes: Vec<Change> = keys.map(|key| (key.to_bytes(), None)).collect();
-        if changes.is_empty() {
-            return None;
-        }
-        let record = self.next_record(Item::Forgotten(pipeline.clone()), Vec::new());
-        let count = changes.len() as u64;
-        Some((record, changes, Effect::Forget(pipeline), count))
+        (!changes.is_empty()).then(|| Plan {
+            record: self.next_record(Item::Forgotten(pipeline.clone()), Vec::new()),
+            answer: changes.len() as u64,
+            changes,
+            effect: Effect::Forget(pipeline),
+        })
     }
 
     fn next_record(&mut self, item: Item, body: Vec<u8>) -> Record {
@@ -205,46 +150,37 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, group: Vec<Planned>, live: &Mutex<Live>) {
+    fn write(&mut self, group: Vec<(Plan, Reply)>, live: &Mutex<Live>) {
         if group.is_empty() {
             return;
         }
-        let outcome = self.try_write(&group, live);
+        let (plans, replies): (Vec<Plan>, Vec<Reply>) = group.into_iter().unzip();
+        let outcome = self.try_write(&plans, live);
         if let Err(error) = &outcome {
             self.is_stopped = true;
             if matches!(error, StateError::Database { .. }) {
                 self.database.suspect();
             }
         }
-        let mut answers = Vec::with_capacity(group.len());
+        let answers: Vec<u64> = plans.iter().map(|plan| plan.answer).collect();
         if outcome.is_ok() {
             let mut live = lock(live);
-            for planned in group {
-                match planned.effect {
-                    Effect::Set(key, value) => {
-                        let seq = planned.record.seq;
-                        live.insert(key, Held { seq, value });
-                    }
-                    Effect::Forget(pipeline) => live.retain(|key, _| *key.pipeline() != pipeline),
-                }
-                answers.push((planned.reply, planned.answer));
+            for plan in plans {
+                plan.take_effect(&mut live);
             }
-        } else {
-            answers.extend(group.into_iter().map(|planned| (planned.reply, 0)));
         }
-        for (reply, answer) in answers {
-            // Nobody may be waiting any more; it is written all the same.
-            let _ = reply.send(outcome.clone().map(|()| answer));
+        for (reply, epoch) in replies.into_iter().zip(answers) {
+            answer(reply, outcome.clone().map(|()| epoch));
         }
     }
 
-    fn try_write(&mut self, group: &[Planned], live: &Mutex<Live>) -> Result<(), StateError> {
+    fn try_write(&mut self, plans: &[Plan], live: &Mutex<Live>) -> Result<(), StateError> {
         self.keep_small(live)?;
-        let records: Vec<Record> = group.iter().map(|planned| planned.record.clone()).collect();
+        let records: Vec<&Record> = plans.iter().map(|plan| &plan.record).collect();
         self.journal.append(&records)?;
-        let changes: Vec<Change> = group.iter().flat_map(|planned| planned.changes.clone()).collect();
+        let changes: Vec<Change> = plans.iter().flat_map(|plan| plan.changes.clone()).collect();
         self.database.write(&changes)?;
-        self.settled = records.last().map_or(self.settled, |record| record.seq);
+        self.settled = self.seq;
         Ok(())
     }
 
@@ -263,6 +199,23 @@ impl Writer {
         self.journal = Journal::begin(&self.dir, number, records, self.settled, self.settled)?;
         Ok(())
     }
+}
+
+impl Plan {
+    fn take_effect(self, live: &mut Live) {
+        match self.effect {
+            Effect::Set(key, value) => {
+                let seq = self.record.seq;
+                live.insert(key, Held { seq, value });
+            }
+            Effect::Forget(pipeline) => live.retain(|key, _| *key.pipeline() != pipeline),
+        }
+    }
+}
+
+/// Nobody may be waiting any more; what is written is written all the same.
+fn answer(reply: Reply, outcome: Result<u64, StateError>) {
+    let _ = reply.send(outcome);
 }
 
 /// Wishes that touch the same value need each other's outcome, and a forgetting touches what it does not name.
@@ -290,7 +243,7 @@ fn encode(key: &Key, value: &Value) -> Result<Vec<u8>, StateError> {
     if name.max(destination) > NAME_BYTES_MAX {
         return Err(too_large(name.max(destination), NAME_BYTES_MAX));
     }
-    let body = value.encode().map_err(|source| StateError::Decode {
+    let body = value.encode().map_err(|source| StateError::Encode {
         whose: key.to_string(),
         source: Arc::new(source),
     })?;
@@ -310,108 +263,4 @@ fn encode_all(live: &Live, settled: u64) -> Result<Vec<Record>, StateError> {
         })
     };
     live.iter().map(encode_one).collect()
-}
-
-pub(super) fn decode_all(records: BTreeMap<Key, Record>) -> Result<Live, StateError> {
-    let decode_one = |(key, record): (Key, Record)| match Value::decode(&key, &record.body) {
-        Ok(value) => Ok((key, Held { seq: record.seq, value })),
-        Err(source) => Err(StateError::Decode {
-            whose: key.to_string(),
-            source: Arc::new(source),
-        }),
-    };
-    records.into_iter().map(decode_one).collect()
-}
-
-fn as_change(record: &Record) -> Option<Change> {
-    match &record.item {
-        Item::Value(key) => Some((key.to_bytes(), Some(record.encode()))),
-        Item::Forgotten(_) | Item::Base => None,
-    }
-}
-
-type Opened = (Option<Database>, Option<InDatabase>, Vec<Notice>);
-
-/// Opens the database if it can be opened, moved aside if not. `is_kept` says whether the caller goes on with it.
-pub(super) fn open_database(dir: &Path, is_old: bool, is_kept: bool) -> Result<Opened, StateError> {
-    let reason = match Database::open(dir) {
-        Ok((database, entries)) => {
-            let in_database = InDatabase::read(entries).map_err(|found| StateError::Newer {
-                path: dir.join("sled"),
-                found,
-                known: FORMAT,
-            })?;
-            return Ok((Some(database), Some(in_database), Vec::new()));
-        }
-        Err(Refusal::System(path, error)) => return Err(directory::cannot(dir, "open", &path, error)),
-        Err(Refusal::Absent) if !is_old => return Ok((None, None, Vec::new())),
-        Err(Refusal::Absent) => "it is missing".to_owned(),
-        Err(Refusal::Unusable(reason)) => reason,
-    };
-    let moved = if is_kept { move_aside(dir)? } else { None };
-    Ok((None, None, vec![rebuilt(&reason, moved.as_deref())]))
-}
-
-fn rebuilt(reason: &str, moved: Option<&Path>) -> Notice {
-    let whereto = moved.map_or(String::new(), |path| format!("; it was moved to `{}`", path.display()));
-    Notice::new(
-        codes::W0402.id,
-        format!("the database was rebuilt from the journal: {reason}{whereto}"),
-    )
-}
-
-fn move_aside(dir: &Path) -> Result<Option<PathBuf>, StateError> {
-    database::move_aside(dir).map_err(|refusal| refused(dir, refusal))
-}
-
-fn create_database(dir: &Path, values: Vec<Change>) -> Result<Database, StateError> {
-    Database::create(dir, values).map_err(|refusal| refused(dir, refusal))
-}
-
-/// A new database does not open either: whatever the reason, it is none that a new database could mend.
-fn refused(dir: &Path, refusal: Refusal) -> StateError {
-    match refusal {
-        Refusal::System(path, source) => StateError::Write {
-            doing: "write",
-            path,
-            source: Arc::new(source),
-        },
-        Refusal::Unusable(detail) => StateError::Database {
-            path: dir.join("sled"),
-            detail,
-        },
-        Refusal::Absent => StateError::Database {
-            path: dir.join("sled"),
-            detail: "it vanished".to_owned(),
-        },
-    }
-}
-
-/// Makes the database say what is true, in place if it can be written to, else with a new one.
-fn repair(
-    dir: &Path,
-    database: Option<Database>,
-    values: &BTreeMap<Key, Record>,
-    repairs: Vec<Change>,
-    seq: u64,
-) -> Result<(Database, Option<Notice>), StateError> {
-    let all = || values.values().filter_map(as_change).collect();
-    let Some(mut database) = database else {
-        return Ok((create_database(dir, all())?, None));
-    };
-    if database.is_bloated(values.values().map(|record| record.body.len() as u64).sum()) {
-        drop(database);
-        return Ok((create_database(dir, all())?, None));
-    }
-    match database.repair(&repairs, seq) {
-        Ok(()) => Ok((database, None)),
-        Err(Refusal::System(path, error)) => Err(refused(dir, Refusal::System(path, error))),
-        Err(Refusal::Absent) => Ok((create_database(dir, all())?, None)),
-        Err(Refusal::Unusable(reason)) => {
-            drop(database);
-            let moved = move_aside(dir)?;
-            let notice = rebuilt(&reason, moved.as_deref());
-            Ok((create_database(dir, all())?, Some(notice)))
-        }
-    }
 }

@@ -1,4 +1,4 @@
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use highwater_state::conformance::value_at;
 use highwater_state::{SledStore, StateStore as _, Stored};
@@ -22,6 +22,26 @@ fn churn(store: &SledStore, count: u64, size: usize) {
                 .unwrap();
         }
     });
+}
+
+/// `writers` destinations, each written to `count` times, all at once.
+fn write_together(store: &SledStore, writers: u32, count: u32) -> Duration {
+    let begun = Instant::now();
+    block_on(async {
+        let one = async |writer: u32| {
+            let destination = format!("together{writer}");
+            let mut epoch = 0;
+            for _ in 0..count {
+                let value = value_at(epoch);
+                epoch = store
+                    .put(&shop(), &destination.as_str().into(), &value, epoch)
+                    .await
+                    .unwrap();
+            }
+        };
+        futures::future::join_all((0..writers).map(one)).await;
+    });
+    begun.elapsed()
 }
 
 fn check_last(store: &SledStore, count: u64) {
@@ -66,14 +86,17 @@ fn hundred_thousand_writes_leave_a_small_directory_that_opens_fast() {
     let begun = Instant::now();
     churn(&store, 100_000, 450);
     let each = begun.elapsed() / 100_000;
+    let together = write_together(&store, 16, 500) / (16 * 500);
     drop(store);
     let journal_bytes = size_bytes(&dir.path().join("journal"));
     let database_bytes = size_bytes(&dir.path().join("sled"));
     let begun = Instant::now();
     let (store, _) = open(dir.path());
     let opened = begun.elapsed();
-    check_last(&store, 100_000);
-    println!("{each:?} a write; journal {journal_bytes} bytes, database {database_bytes} bytes; opens in {opened:?}");
+    check_last(&store, 100_000 + 16 * 500);
+    println!(
+        "{each:?} a write, {together:?} when 16 write at once; journal {journal_bytes} bytes, database {database_bytes} bytes; opens in {opened:?}"
+    );
     assert!(journal_bytes < 3 << 20 && database_bytes < 8 << 20);
     assert!(opened.as_secs_f64() < 1.0);
 }

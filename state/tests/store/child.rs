@@ -14,6 +14,7 @@ use crate::scene::{DESTINATIONS, Epochs, shop};
 
 const DIR: &str = "STATE_CHILD_DIR";
 const KILL_AT: &str = "STATE_CHILD_KILL_AT";
+const PANIC_AT: &str = "STATE_CHILD_PANIC_AT";
 const WRITES: &str = "STATE_CHILD_WRITES";
 
 pub(crate) struct Writer {
@@ -23,12 +24,25 @@ pub(crate) struct Writer {
     pub(crate) acknowledged: Epochs,
     /// The same, at the moment when it was stopped.
     pub(crate) acknowledged_when_stopped: Epochs,
+    /// The code of the error at which it gave up.
+    pub(crate) refused: Option<String>,
 }
 
 impl Writer {
     /// Starts a process that writes to `dir`, until it is killed or has written `writes` times. With `kill_at`, it kills
     /// itself when it passes that fail-point for that many times.
     pub(crate) fn start(dir: &Path, writes: u64, kill_at: Option<(&str, u32)>) -> Writer {
+        let kill_at = kill_at.map(|(name, hit)| (KILL_AT, format!("{name} {hit}")));
+        Writer::start_with(dir, writes, kill_at)
+    }
+
+    /// The same, and the database panics in the fourth write.
+    pub(crate) fn start_to_panic(dir: &Path) -> Writer {
+        let panic_at = (PANIC_AT, "state.before_flush=4*off->panic".to_owned());
+        Writer::start_with(dir, u64::MAX, Some(panic_at))
+    }
+
+    fn start_with(dir: &Path, writes: u64, fault: Option<(&str, String)>) -> Writer {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command
             .args([
@@ -41,10 +55,13 @@ impl Writer {
             .env(DIR, dir)
             .env(WRITES, writes.to_string())
             .stdout(Stdio::piped())
-            .stderr(Stdio::inherit());
-        if let Some((name, hit)) = kill_at {
-            command.env(KILL_AT, format!("{name} {hit}"));
-        }
+            // A panic that is meant to be need not be admired.
+            .stderr(if fault.as_ref().is_some_and(|(name, _)| *name == PANIC_AT) {
+                Stdio::null()
+            } else {
+                Stdio::inherit()
+            });
+        command.envs(fault);
         let mut child = command.spawn().unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
         Writer {
@@ -52,6 +69,7 @@ impl Writer {
             out,
             acknowledged: BTreeMap::new(),
             acknowledged_when_stopped: BTreeMap::new(),
+            refused: None,
         }
     }
 
@@ -110,6 +128,9 @@ impl Writer {
 
     /// Whether the line was an acknowledgement.
     fn take(&mut self, line: &str) -> bool {
+        if let Some(code) = line.trim().strip_prefix("refused ") {
+            self.refused = Some(code.to_owned());
+        }
         let words = line.trim().strip_prefix("acknowledged ");
         let Some((destination, Ok(epoch))) = words
             .and_then(|words| words.split_once(' '))
@@ -139,6 +160,10 @@ fn writes_until_it_is_killed() {
         };
         fail::cfg_callback(name, kill).unwrap();
     }
+    let panic_at = std::env::var(PANIC_AT).ok();
+    if let Some((name, action)) = panic_at.as_deref().and_then(|at| at.split_once('=')) {
+        fail::cfg(name, action).unwrap();
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
         let (store, _) = SledStore::open(Path::new(&dir)).unwrap();
@@ -151,7 +176,10 @@ fn writes_until_it_is_killed() {
             let destination = DESTINATIONS[write as usize % DESTINATIONS.len()];
             let epoch = epochs.entry(destination.to_owned()).or_default();
             let value = value_at(*epoch + 1);
-            *epoch = store.put(&shop(), &destination.into(), &value, *epoch).await.unwrap();
+            *epoch = match store.put(&shop(), &destination.into(), &value, *epoch).await {
+                Ok(epoch) => epoch,
+                Err(error) => return println!("\nrefused {} {}", error.code(), error.is_fatal_io()),
+            };
             // The test runner's own line comes before the first of these.
             let line = format!("\nacknowledged {destination} {epoch}\n");
             let mut out = std::io::stdout().lock();

@@ -82,7 +82,7 @@ fn check_it_goes_on(dir: &Path, what: &str) {
 #[test]
 fn one_damaged_file_costs_nothing() {
     let mut rng = rng();
-    for (origin, trials) in [(killed(), 150), (written(ROUNDS), 50)] {
+    for (origin, trials) in [(killed(), 100), (written(ROUNDS), 30)] {
         for _ in 0..trials {
             let scene = tempfile::tempdir().unwrap();
             copy(origin.path(), scene.path());
@@ -103,7 +103,7 @@ fn step_back_after_damage_of_both_is_never_silent() {
     let mut rng = rng();
     let origin = killed();
     let mut stepped_back = 0;
-    for _ in 0..150 {
+    for _ in 0..100 {
         let scene = tempfile::tempdir().unwrap();
         copy(origin.path(), scene.path());
         let mut what = Vec::new();
@@ -125,7 +125,7 @@ fn step_back_after_damage_of_both_is_never_silent() {
         drop(store);
         check_it_goes_on(scene.path(), &format!("{what:?}"));
     }
-    println!("{stepped_back} of 150 stepped back, and said so");
+    println!("{stepped_back} of 100 stepped back, and said so");
 }
 
 #[test]
@@ -182,6 +182,24 @@ fn database_that_does_not_open_is_moved_aside_and_rebuilt() {
             "what was found is kept"
         );
     }
+    check_it_goes_on(dir.path(), "rebuilt");
+}
+
+#[test]
+fn database_that_panics_under_a_write_stops_the_store_and_is_rebuilt() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = Writer::start_to_panic(dir.path());
+    assert!(!writer.wait(), "it ends by itself");
+    assert_eq!(writer.refused.as_deref(), Some("E0408 true"));
+    assert_eq!(
+        writer.acknowledged.values().sum::<u64>(),
+        3,
+        "the making of the database and three writes went well"
+    );
+    let (store, notices) = open(dir.path());
+    assert_eq!(codes(&notices), ["W0402"], "{notices:?}");
+    assert_eq!(epochs(&store)["lake"], 2, "the journal has what the database refused");
+    drop(store);
     check_it_goes_on(dir.path(), "rebuilt");
 }
 

@@ -100,7 +100,7 @@ fn acknowledged_writes_survive_kills_at_random_times() {
     let dir = tempfile::tempdir().unwrap();
     let mut before = Epochs::new();
     let mut seen = Vec::new();
-    for round in 0..60 {
+    for round in 0..40 {
         let mut writer = Writer::start(dir.path(), u64::MAX, None);
         if rng.random_bool(0.6) {
             writer.wait_for_acknowledgement();
@@ -118,7 +118,7 @@ fn acknowledged_writes_survive_kills_at_random_times() {
         "an open leaves nothing for the next one to tell"
     );
     assert!(
-        before.values().sum::<u64>() > 60,
+        before.values().sum::<u64>() > 40,
         "the writers got somewhere: {before:?}"
     );
 }
