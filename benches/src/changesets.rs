@@ -1,0 +1,50 @@
+//! Source to `null`: what checkpointing costs.
+
+use std::time::Instant;
+
+use serde_json::json;
+
+use crate::figure;
+use crate::rig::{Result, Rig, block_on, database, insert, until_rows};
+
+const EXISTING: u64 = 1_000;
+const ROWS: u64 = 400_000;
+
+pub(crate) fn run() -> Result<()> {
+    let on = figure::median(|| throughput(true))?;
+    let off = figure::median(|| throughput(false))?;
+    figure::print(
+        "change rows/s to null, checkpointing",
+        on,
+        "rows/s",
+        "without checkpointing",
+        off,
+        ">= 0.98",
+    );
+    Ok(())
+}
+
+fn throughput(checkpointing: bool) -> Result<f64> {
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("source.db");
+    database(&path, EXISTING)?;
+    block_on(async {
+        let rig = Rig {
+            checkpointing,
+            ..Rig::new("null", json!({}))
+        };
+        let runtime = Rig::start(dir.path(), &path, vec![("sink", rig)]).await?;
+        until_rows(&runtime, EXISTING).await?;
+        let db = rusqlite::Connection::open(&path)?;
+        for batch in 0..ROWS / 1_000 {
+            insert(&db, EXISTING + 1 + batch * 1_000, 1_000)?;
+        }
+        // What the writer's triggers left for us to read: timed from here, so that the writer's speed does not count.
+        let already = runtime.status()[0].destinations[0].rows;
+        let started = Instant::now();
+        until_rows(&runtime, EXISTING + ROWS).await?;
+        let rate = (EXISTING + ROWS - already) as f64 / started.elapsed().as_secs_f64();
+        runtime.drain(std::time::Duration::from_secs(60)).await;
+        Ok(rate)
+    })
+}

@@ -1,0 +1,52 @@
+//! Figures beside the limit that each is measured against, in one run: `cargo run --release -p highwater-benches -- all`.
+//!
+//! | command | figure | limit |
+//! |---|---|---|
+//! | `hop` | one and three hops with credit | ractor's own cast; a bounded tokio channel |
+//! | `changesets` | source to `null`, with checkpointing | the same without checkpointing |
+//! | `sqlite` | SQLite to SQLite rows a second | `INSERT ... SELECT` between the two files in one process |
+//! | `parquet` | SQLite to Parquet rows a second | a plain read-and-write loop on the same crates |
+//! | `latency` | commit at the source to visible at the destination, p50 and p99 at a steady rate | 30 ms |
+//! | `memory` | resident set with one destination throttled | the budget + 64 MiB |
+//! | `process` | start to first row, idle resident set of the built binary | 0.3 s, 40 MiB |
+//!
+//! Absolute times on a shared machine mean little: look at the ratios. Each figure is the median of three runs.
+
+mod changesets;
+mod copy;
+mod figure;
+mod hop;
+mod latency;
+mod memory;
+mod process;
+mod rig;
+
+use std::process::ExitCode;
+
+const BENCHES: &[(&str, fn() -> Result<(), Box<dyn std::error::Error>>)] = &[
+    ("hop", hop::run),
+    ("changesets", changesets::run),
+    ("sqlite", copy::to_sqlite),
+    ("parquet", copy::to_parquet),
+    ("latency", latency::run),
+    ("memory", memory::run),
+    ("process", process::run),
+];
+
+fn main() -> ExitCode {
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let is_wanted = |name: &str| wanted.iter().any(|w| w == name || w == "all");
+    if !BENCHES.iter().any(|(name, _)| is_wanted(name)) {
+        let names: Vec<_> = BENCHES.iter().map(|(name, _)| *name).collect();
+        eprintln!("usage: highwater-bench all | {}", names.join(" | "));
+        return ExitCode::from(2);
+    }
+    for (name, run) in BENCHES.iter().filter(|(name, _)| is_wanted(name)) {
+        println!("\n{name}");
+        if let Err(error) = run() {
+            eprintln!("  {name} failed: {error}");
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}
