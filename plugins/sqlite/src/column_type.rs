@@ -53,6 +53,19 @@ pub enum ColumnType {
     Timestamp,
 }
 
+/// The words that `overrides` takes for a column.
+pub const OVERRIDE_TYPES: &[&str] = &[
+    "text",
+    "int64",
+    "float64",
+    "boolean",
+    "binary",
+    "json",
+    "date",
+    "timestamp",
+    "decimal(p, s)",
+];
+
 /// Digits that an `i128` can hold for certain.
 const PRECISION_MAX: u8 = 38;
 

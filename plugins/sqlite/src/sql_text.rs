@@ -11,11 +11,6 @@ pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// `text` as a string literal.
-pub(crate) fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
-}
-
 /// The terms and the condition of a `CREATE INDEX` statement, as text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct IndexText {
@@ -206,6 +201,5 @@ mod tests {
     #[test]
     fn names_are_quoted_whatever_they_contain() {
         assert_eq!(quoted("a\"b"), "\"a\"\"b\"");
-        assert_eq!(literal("it's"), "'it''s'");
     }
 }

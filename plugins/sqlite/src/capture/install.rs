@@ -156,7 +156,6 @@ pub(crate) fn remove(conn: &mut Connection, names: &Names) -> Result<()> {
 
 /// Removes the triggers of a pipeline whose change table is full, and leaves a note; the user's writes go on.
 pub(crate) fn stop(conn: &mut Connection, names: &Names) -> Result<()> {
-    fail::fail_point!("sqlite.source.before_stop_capture");
     let tx = conn
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(sql("begin a transaction to stop capture"))?;
@@ -168,7 +167,6 @@ pub(crate) fn stop(conn: &mut Connection, names: &Names) -> Result<()> {
     }
     set_meta(&tx, names, "stopped", "the change table was full")?;
     tx.commit().map_err(sql("commit the end of capture"))?;
-    fail::fail_point!("sqlite.source.after_stop_capture");
     Ok(())
 }
 

@@ -61,7 +61,6 @@ pub(crate) fn incarnation(conn: &Connection, names: &Names) -> Result<u32> {
 
 /// Lets the log's axis start again: every position from now on is later than every earlier one.
 pub(crate) fn begin_incarnation(conn: &mut Connection, names: &Names) -> Result<u32> {
-    fail::fail_point!("sqlite.source.before_incarnation");
     let tx = conn
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(sql("begin a transaction for a new incarnation"))?;
@@ -69,7 +68,6 @@ pub(crate) fn begin_incarnation(conn: &mut Connection, names: &Names) -> Result<
     set_meta(&tx, names, "incarnation", &next.to_string())?;
     write(&tx, names)?;
     tx.commit().map_err(sql("commit a new incarnation"))?;
-    fail::fail_point!("sqlite.source.after_incarnation");
     Ok(next)
 }
 
@@ -224,9 +222,4 @@ fn forget_retired(conn: &Connection, names: &Names, upto: i64) -> Result<()> {
         .and_then(|mut statement| statement.execute([upto]))
         .map_err(sql("forget retired tables"))?;
     Ok(())
-}
-
-/// How many change rows lie after `upto`: counted by `seq`, which has no holes but those of pruning.
-pub(crate) fn waiting(conn: &Connection, names: &Names, upto: i64) -> Result<u64> {
-    Ok(u64::try_from(head(conn, names)? - upto).unwrap_or(0))
 }

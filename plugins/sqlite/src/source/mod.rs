@@ -2,6 +2,7 @@
 //!
 //! [`engine`] reads a database whose changes are captured by triggers; [`poll`] reads one that may not be written to.
 
+mod codes;
 mod columns;
 mod commit_watch;
 mod control;
@@ -33,6 +34,7 @@ use model::{PipelineId, StreamId, StreamSchema};
 use rusqlite::Connection;
 use tokio::sync::mpsc;
 
+pub use self::codes::CODES;
 use self::control::CapturedControl;
 use self::emitter::{Emitter, Flow};
 use self::engine::{Engine, Setup};
@@ -45,6 +47,21 @@ use crate::capture::table::{self, Table};
 use crate::capture::{install, marks};
 use crate::connection::{self, Access, FileIdentity, OpenError};
 use crate::error::{Error, Result, sql};
+
+/// Every fail-point that a run passes.
+pub const FAIL_POINTS: &[&str] = &[
+    "sqlite.source.before_install",
+    "sqlite.source.after_install",
+    "sqlite.source.before_take_run",
+    "sqlite.source.after_take_run",
+    "sqlite.source.before_mark",
+    "sqlite.source.after_mark",
+    "sqlite.source.before_prune",
+    "sqlite.source.after_prune",
+];
+
+/// Every fail-point that `forget` passes.
+pub const FORGET_FAIL_POINTS: &[&str] = &["sqlite.source.before_forget", "sqlite.source.after_forget"];
 
 /// The connector `sqlite` as a source.
 pub struct SqliteSourceConnector;

@@ -291,7 +291,6 @@ fn pruning_takes_a_thousand_at_a_time_and_keeps_the_last_mark() {
         .unwrap()
     );
     assert_eq!(marks::pruned(&db.ours, &db.names).unwrap(), upto);
-    assert_eq!(marks::waiting(&db.ours, &db.names, upto).unwrap(), 5);
     assert_eq!(marks::head(&db.ours, &db.names).unwrap(), upto + 5);
 }
 
