@@ -23,7 +23,7 @@ pub async fn reader_waits_for_memory_and_goes_on(harness: &dyn SourceHarness) ->
     for block in 0..20 {
         stage.apply(&wide_inserts(block * 50..(block + 1) * 50)).await?;
     }
-    let mut held = std::collections::VecDeque::new();
+    let mut held = Vec::new();
     let mut waits = 0;
     let since = std::time::Instant::now();
     loop {
@@ -33,7 +33,7 @@ pub async fn reader_waits_for_memory_and_goes_on(harness: &dyn SourceHarness) ->
         );
         match tokio::time::timeout(Duration::from_millis(300), run.reader.next()).await {
             Ok(next) => {
-                held.push_back(next?.ok_or_else(|| Unkept::broken("the reader ended"))?);
+                held.push(next?.ok_or_else(|| Unkept::broken("the reader ended"))?);
                 let reserved: usize = held
                     .iter()
                     .map(|emission: &crate::Emission| emission.reservation.bytes())
@@ -44,14 +44,14 @@ pub async fn reader_waits_for_memory_and_goes_on(harness: &dyn SourceHarness) ->
                     run.share.limit_bytes()
                 );
             }
-            // It waits: for memory if something is held, else for changes.
-            Err(_) => match held.pop_front() {
-                Some(emission) => {
-                    waits += 1;
+            Err(_) if held.is_empty() => break,
+            // It waits: for memory, since something is held.
+            Err(_) => {
+                waits += 1;
+                for emission in held.drain(..) {
                     stage.deliver(&mut run, emission, &mut [&mut copy]).await?;
                 }
-                None => break,
-            },
+            }
         }
     }
     ensure!(waits > 0, "1 MB of rows went through a share of 256 KiB without a wait");
