@@ -40,8 +40,8 @@ struct Lane {
     inside_a_transaction: bool,
     /// Where it came to the spool. What lies before was not meant for it: it may hold later changes than those.
     attached_at: usize,
-    /// From where the spool can repeat what is not durable; `None` if it cannot.
-    durable_from: Option<usize>,
+    /// From where what is not durable is repeated.
+    durable_from: usize,
 }
 
 struct Process {
@@ -261,10 +261,7 @@ impl<'a> Simulation<'a> {
     /// Asks for a read of every table that a destination does not hold.
     fn read_missing(&mut self, d: usize) {
         for t in 0..3 {
-            let is_held = match self.process.as_ref().and_then(|process| process.lanes[d].as_ref()) {
-                Some(lane) => lane.accepted.streams.contains_key(stream(t)),
-                None => self.destinations[d].checkpoint.streams.contains_key(stream(t)),
-            };
+            let is_held = self.destinations[d].checkpoint.streams.contains_key(stream(t));
             if self.has_table[t] && !is_held {
                 let run = self.run_number();
                 let meant = Some(vec![self.destinations[d].id.clone()]);
@@ -308,9 +305,14 @@ impl<'a> Simulation<'a> {
     }
 
     /// Opens the source with what each destination holds: at the start, and again when a destination needs what the spool
-    /// no longer has. A destination that runs on may keep what it accepted, if the source is told of that; what the spool
-    /// still had for it is void, since the source may cut the pages after it anew.
+    /// no longer has. The source may cut the pages after that anew, so what the spool still had is void, and so is what a
+    /// destination accepted and did not commit: one that runs on commits first.
     fn open_source(&mut self) -> Result<(), Failure> {
+        for d in 0..3 {
+            if self.rng.random_bool(0.5) {
+                self.commit(d)?;
+            }
+        }
         let mut lanes = [None, None, None];
         let mut held: Vec<(DestinationId, Checkpoint)> = Vec::new();
         let old = self.process.take();
@@ -319,26 +321,22 @@ impl<'a> Simulation<'a> {
         let mut old_lanes = old.map_or([None, None, None], |process| process.lanes);
         for d in (0..3).filter(|&d| self.has_destination[d]) {
             let destination = &self.destinations[d];
-            let goes_on = old_lanes[d]
-                .take()
-                .filter(|lane| !lane.inside_a_transaction && self.rng.random_bool(0.5));
-            lanes[d] = match goes_on {
+            let is_durable = |lane: &Lane| !lane.inside_a_transaction && lane.accepted == destination.checkpoint;
+            lanes[d] = match old_lanes[d].take().filter(is_durable) {
                 Some(lane) => {
                     self.seen.destinations_that_went_on_through_a_rewind += 1;
-                    let is_durable = lane.accepted == destination.checkpoint;
                     Some(Lane {
                         next: end,
                         attached_at: end,
-                        durable_from: is_durable.then_some(end),
+                        durable_from: end,
                         ..lane
                     })
                 }
                 // One that cannot be opened now takes part with what it is known to hold, and joins later.
                 None if self.rng.random_bool(0.2) => None,
-                None => Some(Lane::of(destination, end, Some(end))),
+                None => Some(Lane::of(destination, end, end)),
             };
-            let checkpoint = lanes[d].as_ref().map_or(&destination.checkpoint, |lane| &lane.accepted);
-            held.push((destination.id.clone(), checkpoint.clone()));
+            held.push((destination.id.clone(), destination.checkpoint.clone()));
         }
         trace!(self, "the source is opened (again: {was_running}) with {held:?}");
         let source = Source::open(&self.world, &held, self.sabotage, self.seen)?;
@@ -450,7 +448,7 @@ impl<'a> Simulation<'a> {
             destination.history.append(&mut lane.appended);
         }
         lane.appended.clear();
-        lane.durable_from = Some(lane.next);
+        lane.durable_from = lane.next;
         match self.sabotage {
             // Judged by the outcome alone.
             Sabotage::SkipWhatTheChunkSaw => Ok(()),
@@ -466,12 +464,12 @@ impl<'a> Simulation<'a> {
         self.seen.kills_inside_a_transaction += u64::from(lane.inside_a_transaction);
         if self.sabotage == Sabotage::GoOnWithoutRewind {
             let next = process.next_between_transactions(lane.next);
-            process.lanes[d] = Some(Lane::of(&self.destinations[d], next, Some(next)));
+            process.lanes[d] = Some(Lane::of(&self.destinations[d], next, next));
             return;
         }
         // Its cursor rewinds to what it holds, or further; out of reach, it waits for the source to be opened again.
         let earliest = lane.attached_at.max(process.first);
-        process.lanes[d] = match lane.durable_from.filter(|&from| from >= earliest) {
+        process.lanes[d] = match Some(lane.durable_from).filter(|&from| from >= earliest) {
             Some(exact) => {
                 let further = self.rng.random_range(0..=exact - earliest);
                 let next = if self.rng.random_bool(0.5) {
@@ -483,7 +481,7 @@ impl<'a> Simulation<'a> {
                 self.seen.rewinds_too_far += u64::from(next < exact);
                 Some(Lane {
                     attached_at: lane.attached_at,
-                    ..Lane::of(&self.destinations[d], next, Some(exact))
+                    ..Lane::of(&self.destinations[d], next, exact)
                 })
             }
             None => {
@@ -519,6 +517,9 @@ impl<'a> Simulation<'a> {
         };
         let released = match self.sabotage {
             Sabotage::AcknowledgeTheFastest => held.iter().map(|checkpoint| mark_of(checkpoint)).max().unwrap_or(0),
+            Sabotage::LetTheFreshHoldNothingBack => mark_of(&Checkpoint::everywhere(
+                held.into_iter().filter(|checkpoint| !checkpoint.is_empty()),
+            )),
             _ => mark_of(&Checkpoint::everywhere(held)),
         };
         if released > self.world.pruned {
@@ -530,7 +531,7 @@ impl<'a> Simulation<'a> {
 }
 
 impl Lane {
-    fn of(destination: &Destination, next: usize, durable_from: Option<usize>) -> Self {
+    fn of(destination: &Destination, next: usize, durable_from: usize) -> Self {
         Lane {
             next,
             accepted: destination.checkpoint.clone(),

@@ -25,6 +25,8 @@ pub(crate) enum Sabotage {
     GoOnWithoutRewind,
     /// The source is acknowledged up to the fastest destination.
     AcknowledgeTheFastest,
+    /// A destination that has nothing durable yet is not counted when the source is acknowledged.
+    LetTheFreshHoldNothingBack,
     /// The source resumes a read by the bounds of the furthest behind alone.
     ForgetTheBoundsOfOthers,
     /// The source ends a read before its last page.
@@ -36,7 +38,7 @@ pub(crate) enum Sabotage {
 }
 
 impl Sabotage {
-    pub(crate) const ALL: [Sabotage; 12] = [
+    pub(crate) const ALL: [Sabotage; 13] = [
         Self::TakeEveryPage,
         Self::TakePagesOfAnotherRun,
         Self::TakeUnread,
@@ -45,6 +47,7 @@ impl Sabotage {
         Self::CommitInsideATransaction,
         Self::GoOnWithoutRewind,
         Self::AcknowledgeTheFastest,
+        Self::LetTheFreshHoldNothingBack,
         Self::ForgetTheBoundsOfOthers,
         Self::EndBeforeTheLastPage,
         Self::ReadAheadOfTheLog,
