@@ -1,0 +1,254 @@
+//! The commands and their own options.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+/// A command.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a demo database, keep changing it, and show rows arriving in Parquet and SQLite
+    Quickstart(QuickstartArgs),
+    /// Write a configuration for a source
+    Init(InitArgs),
+    /// Check a configuration: everything that is wrong in it, with its place and what to do
+    Validate(ValidateArgs),
+    /// Run all pipelines until stopped
+    Run(RunArgs),
+    /// Bring every destination to where the source stands now, then exit with a summary
+    Sync(SyncArgs),
+    /// Show how the pipelines of a running runtime stand
+    Status(StatusArgs),
+    /// Read streams again for some destinations of a running pipeline, while everything else goes on
+    Resync(ResyncArgs),
+    /// Remove what was left behind for a pipeline: triggers, change tables, ledgers, checkpoints. Rows stay
+    Forget(ForgetArgs),
+    /// Look at the stored checkpoints
+    #[command(subcommand)]
+    State(StateCommand),
+    /// Print the JSON Schema of the configuration
+    Schema(SchemaArgs),
+    /// Explain a code such as E0104; without one, list all
+    Explain(ExplainArgs),
+    /// Print a completion script for a shell
+    Completion(CompletionArgs),
+    /// Print the version and what it was built from
+    Version,
+    /// Print the names of all fail-points
+    #[cfg(feature = "failpoints")]
+    #[command(hide = true)]
+    Failpoints,
+}
+
+/// Options of `quickstart`.
+#[derive(Debug, Args)]
+pub(crate) struct QuickstartArgs {
+    /// Where to put it
+    #[arg(long, value_name = "DIR", default_value = "./highwater-quickstart")]
+    pub(crate) dir: PathBuf,
+    /// Delete it on exit
+    #[arg(long)]
+    pub(crate) ephemeral: bool,
+    /// How many rows the demo script changes each second
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    pub(crate) rows_per_second: u32,
+    /// Port of the admin API [default: 7400, or a free one]
+    #[arg(long, value_name = "N")]
+    pub(crate) port: Option<u16>,
+}
+
+/// Options of `init`.
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// The source: `sqlite:PATH`, or the path of a database file. Without it, questions are asked at a terminal
+    #[arg(long, value_name = "SOURCE")]
+    pub(crate) from: Option<String>,
+    /// The destination: `parquet`, `csv`, `ndjson`, `sqlite` or `stdout`, with `:PATH` if wanted. Repeatable
+    #[arg(long, value_name = "DESTINATION")]
+    pub(crate) to: Vec<String>,
+    /// Name of the pipeline [default: the database's]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Overwrite the file
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// Options of `validate`.
+#[derive(Debug, Args)]
+pub(crate) struct ValidateArgs {
+    /// Configuration files, instead of --config
+    #[arg(value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Also ask the systems: are they there, may we, do streams and columns exist. Changes nothing
+    #[arg(long)]
+    pub(crate) connect: bool,
+    /// Warnings are errors
+    #[arg(long)]
+    pub(crate) deny_warnings: bool,
+}
+
+/// Options of `run`.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Configuration files, instead of --config
+    #[arg(value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Only these pipelines
+    #[arg(long, value_name = "NAME")]
+    pub(crate) pipeline: Vec<String>,
+    /// When to end by itself
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) until: Option<Until>,
+    /// Keep the state in a temporary directory, and delete it on exit
+    #[arg(long)]
+    pub(crate) ephemeral: bool,
+    /// Fence another runtime that holds a destination, instead of being refused
+    #[arg(long)]
+    pub(crate) take_over: bool,
+}
+
+/// When `run` ends by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Until {
+    /// When every destination has everything that the source has
+    CaughtUp,
+}
+
+/// Options of `sync`.
+#[derive(Debug, Args)]
+pub(crate) struct SyncArgs {
+    /// Configuration files, instead of --config
+    #[arg(value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Only these pipelines
+    #[arg(long, value_name = "NAME")]
+    pub(crate) pipeline: Vec<String>,
+    /// Write the summary to a file, one JSON object for each pipeline and destination
+    #[arg(long, value_name = "FILE")]
+    pub(crate) summary: Option<PathBuf>,
+    /// Fence another runtime that holds a destination, instead of being refused
+    #[arg(long)]
+    pub(crate) take_over: bool,
+}
+
+/// Options of `status`.
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// Only this pipeline
+    #[arg(value_name = "PIPELINE")]
+    pub(crate) pipeline: Option<String>,
+    /// Exit with 4 if anything is degraded
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Ask only whether the process is alive; exit with 4 if it is not
+    #[arg(long, conflicts_with_all = ["pipeline", "check", "watch"])]
+    pub(crate) live: bool,
+    /// Show it again and again, until stopped
+    #[arg(long)]
+    pub(crate) watch: bool,
+    /// Time between two looks of --watch
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = parse_interval)]
+    pub(crate) interval: Duration,
+}
+
+/// Options of `resync`.
+#[derive(Debug, Args)]
+pub(crate) struct ResyncArgs {
+    /// The pipeline
+    #[arg(value_name = "PIPELINE")]
+    pub(crate) pipeline: String,
+    /// Streams to read again [default: all]
+    #[arg(long, value_name = "STREAM")]
+    pub(crate) stream: Vec<String>,
+    /// Destinations to read them for [default: all]
+    #[arg(long, value_name = "DESTINATION")]
+    pub(crate) destination: Vec<String>,
+    /// Do not empty the tables first: rows are written over, or appended
+    #[arg(long)]
+    pub(crate) append: bool,
+    /// Print the plan and stop
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// Options of `forget`.
+#[derive(Debug, Args)]
+pub(crate) struct ForgetArgs {
+    /// The pipeline
+    #[arg(value_name = "PIPELINE")]
+    pub(crate) pipeline: String,
+    /// Only what was left at the source
+    #[arg(long)]
+    pub(crate) source: bool,
+    /// Only what was left at this destination. Repeatable
+    #[arg(long, value_name = "DESTINATION")]
+    pub(crate) destination: Vec<String>,
+}
+
+/// Commands of `state`. They need the state directory, so they are refused while a runtime uses it.
+#[derive(Debug, Subcommand)]
+pub(crate) enum StateCommand {
+    /// Show the stored checkpoints
+    Show,
+    /// Print all of it as JSON, for another program or version
+    Export,
+}
+
+/// Options of `schema`.
+#[derive(Debug, Args)]
+pub(crate) struct SchemaArgs {
+    /// Only the spec of this connector
+    #[arg(long, value_name = "NAME")]
+    pub(crate) connector: Option<String>,
+}
+
+/// Options of `explain`.
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// The code
+    #[arg(value_name = "CODE")]
+    pub(crate) code: Option<String>,
+}
+
+/// Options of `completion`.
+#[derive(Debug, Args)]
+pub(crate) struct CompletionArgs {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    pub(crate) shell: Shell,
+}
+
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    match config::parse_duration(text) {
+        Some(duration) if duration >= Duration::from_millis(100) => Ok(duration),
+        Some(_) => Err("at least `100ms`".to_owned()),
+        None => Err("expected a number and a unit, such as `1s`".to_owned()),
+    }
+}
+
+impl Command {
+    /// The word that was typed, for the JSON envelope.
+    pub(crate) const fn name(&self) -> &'static str {
+        match self {
+            Command::Quickstart(_) => "quickstart",
+            Command::Init(_) => "init",
+            Command::Validate(_) => "validate",
+            Command::Run(_) => "run",
+            Command::Sync(_) => "sync",
+            Command::Status(_) => "status",
+            Command::Resync(_) => "resync",
+            Command::Forget(_) => "forget",
+            Command::State(StateCommand::Show) => "state show",
+            Command::State(StateCommand::Export) => "state export",
+            Command::Schema(_) => "schema",
+            Command::Explain(_) => "explain",
+            Command::Completion(_) => "completion",
+            Command::Version => "version",
+            #[cfg(feature = "failpoints")]
+            Command::Failpoints => "failpoints",
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! The command line: one definition for parsing, help, completion and documentation.
+
+mod commands;
+
+use std::path::PathBuf;
+
+use clap::builder::FalseyValueParser;
+use clap::{ArgAction, Args, Parser, ValueEnum};
+
+pub(crate) use commands::{
+    Command, CompletionArgs, ExplainArgs, ForgetArgs, InitArgs, QuickstartArgs, ResyncArgs, RunArgs, SchemaArgs,
+    StateCommand, StatusArgs, SyncArgs, Until, ValidateArgs,
+};
+
+/// Keeps destinations in step with a source, all the time.
+#[derive(Debug, Parser)]
+#[command(name = "highwater", version = crate::build::VERSION, max_term_width = 110, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) global: Global,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// Configuration: a file or a directory, repeatable [default: ./highwater.yaml, ./highwater.d/,
+    /// /etc/highwater/highwater.yaml]
+    #[arg(short, long, global = true, value_name = "PATH", env = "HIGHWATER_CONFIG", hide_env = true)]
+    pub(crate) config: Vec<PathBuf>,
+
+    /// A running runtime: `http://HOST:PORT` or `unix:PATH` [default: the socket in the state directory]
+    #[arg(long, global = true, value_name = "URL", env = "HIGHWATER_ADDRESS", hide_env = true)]
+    pub(crate) address: Option<String>,
+
+    /// A file with `NAME=value` lines for `${NAME}`; the environment itself wins
+    #[arg(long, global = true, value_name = "FILE", env = "HIGHWATER_ENV_FILE", hide_env = true)]
+    pub(crate) env_file: Option<PathBuf>,
+
+    /// How the answer on stdout looks
+    #[arg(short, long, global = true, value_name = "FORMAT", env = "HIGHWATER_OUTPUT", hide_env = true)]
+    #[arg(default_value = "text", hide_default_value = true)]
+    pub(crate) output: Output,
+
+    /// Colours; NO_COLOR and CLICOLOR_FORCE are respected
+    #[arg(long, global = true, value_name = "WHEN", env = "HIGHWATER_COLOR", hide_env = true)]
+    #[arg(default_value = "auto", hide_default_value = true)]
+    pub(crate) color: Color,
+
+    /// No progress display
+    #[arg(long, global = true, env = "HIGHWATER_NO_PROGRESS", hide_env = true)]
+    #[arg(action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
+    pub(crate) no_progress: bool,
+
+    /// Nothing beyond ASCII on the screen
+    #[arg(long, global = true, env = "HIGHWATER_ASCII", hide_env = true)]
+    #[arg(action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
+    pub(crate) ascii: bool,
+
+    /// Only warnings and errors; -qq nothing
+    #[arg(short, long, global = true, action = ArgAction::Count, env = "HIGHWATER_QUIET", hide_env = true)]
+    #[arg(conflicts_with = "verbose")]
+    pub(crate) quiet: u8,
+
+    /// More: -v debug, -vv trace
+    #[arg(short, long, global = true, action = ArgAction::Count, env = "HIGHWATER_VERBOSE", hide_env = true)]
+    pub(crate) verbose: u8,
+
+    /// How log lines look [default: text at a terminal, else json]
+    #[arg(long, global = true, value_name = "FORMAT", env = "HIGHWATER_LOG_FORMAT", hide_env = true)]
+    pub(crate) log_format: Option<LogFormat>,
+
+    /// Do not ask
+    #[arg(short, long, global = true, env = "HIGHWATER_YES", hide_env = true)]
+    #[arg(action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
+    pub(crate) yes: bool,
+}
+
+/// How the answer on stdout looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people.
+    Text,
+    /// One JSON value.
+    Json,
+}
+
+/// When to colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// At a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl From<config::LogFormat> for LogFormat {
+    fn from(format: config::LogFormat) -> Self {
+        match format {
+            config::LogFormat::Text => LogFormat::Text,
+            config::LogFormat::Json => LogFormat::Json,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

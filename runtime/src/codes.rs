@@ -1,0 +1,148 @@
+//! The codes of this crate, and of all others together, for `highwater explain`.
+
+use model::Code;
+
+macro_rules! codes {
+    ($( $id:ident $title:literal $explain:literal )+) => {
+        $(
+            #[doc = $title]
+            pub(crate) const $id: Code = Code { id: stringify!($id), title: $title, explain: $explain };
+        )+
+
+        /// Those of this crate.
+        pub(crate) const CODES: &[Code] = &[$($id),+];
+    };
+}
+
+codes! {
+    E0720 "the address of the admin API is in use"
+"Another process listens on `runtime.admin.listen`, mostly a second Highwater on this machine.
+
+Give this one an address of its own (`runtime.admin.listen: 127.0.0.1:7401`), or none (`off`): `highwater status` and
+`highwater resync` use the socket in the state directory and need no port."
+
+    E0721 "the admin API cannot listen"
+"The address of `runtime.admin.listen` does not belong to this machine, its port needs a privilege, or the Unix socket cannot
+be made in the state directory. The message has what the system said."
+
+    E0722 "no runtime answers"
+"A command that talks to a running Highwater found none. It looks at the Unix socket in the state directory of the
+configuration, or at `--address`.
+
+Start one with `highwater run`, name its configuration with `--config`, or its address with `--address http://HOST:PORT`."
+
+    E0723 "unknown pipeline"
+"The name is none of the configured pipelines. Names are compared exactly."
+
+    E0724 "the answer was no"
+"The command changes something and was not told to go on. At a terminal it asks; elsewhere it wants `--yes`."
+
+    E0725 "the runtime refused the request"
+"The running Highwater understood the request and cannot do it. The message has its reason."
+
+    E0726 "the token is missing or wrong"
+"`runtime.admin.token` is set, so every request over TCP must carry it: `Authorization: Bearer TOKEN`. The commands of
+`highwater` take it from the same configuration. The Unix socket needs none: whoever may open it owns the state directory."
+
+    E0727 "a request from elsewhere"
+"Without a token the admin API answers only requests that name it by an address of this machine, so that a web page cannot
+reach it through a browser by a name that points here. Use `http://127.0.0.1:PORT`, or set `runtime.admin.token`."
+
+    E0728 "a request that cannot be understood"
+"The body is not the JSON that the path takes, is larger than 1 MiB, or the path does not exist. `docs/reference/http-api.md`
+lists all paths."
+
+    E0729 "an unknown fail-point"
+"`HIGHWATER_FAILPOINT` is `NAME:NTH`, several separated by commas. `highwater failpoints` lists the names. Only builds with the
+feature `failpoints` look at it."
+
+    E0730 "a file is in the way"
+"The command would overwrite a file that exists. `--force` does it."
+
+    E0731 "a file cannot be written or read"
+"The message has the file and what the system said."
+
+    E0732 "a command that needs a terminal"
+"Without a terminal nothing is asked. Give the answers as options."
+
+    E0733 "unknown code"
+"`highwater explain` knows the codes of errors (`E`), warnings (`W`) and notes (`N`). Without a code it lists all of them."
+
+    E0734 "it did not catch up"
+"A bounded run ended before every destination had everything: a destination is parked, needs a resync, or was never opened. The
+log and the summary name it. What is durable is kept; the next run goes on from there."
+
+    E0735 "draining took too long"
+"At the end of `runtime.shutdown.timeout` some destination had not committed yet. Nothing is lost: the next run starts from its
+last checkpoint and reads the rest again."
+
+    E0201 "unknown stream"
+"A stream that the pipeline selects does not exist at the source. Names are compared exactly. The label suggests the nearest;
+`highwater validate --connect` checks them without running anything."
+
+    E0202 "no stream is left"
+"The source has no stream that `include` selects and `exclude` leaves in."
+
+    E0203 "unknown column"
+"`columns` or `overrides` name a column that the stream does not have. It would have no effect, and a misspelt `exclude` would
+copy what it should keep back."
+
+    W0201 "a pattern selects nothing"
+"No stream of the source matches this pattern. It may be right later: streams are resolved at each start."
+
+    N0201 "the source does not see deletes"
+"Rows that are deleted at the source stay at the destination. With `write: mirror` a resync removes them."
+
+    W0501 "the destination cannot delete"
+"The source sends deletes, and this destination has no way to apply them: deleted rows stay. Choose `deletes: ignore` to say that
+this is meant."
+
+    E0502 "the destination cannot carry missing values"
+"The source may send rows of which not every value is known (such as an unchanged large text), and this destination cannot leave
+those columns alone. Choose a destination that can, or make the source send whole rows."
+
+    N0502 "rows may be doubled"
+"The destination promises at-least-once: after a crash, what was written since the last commit is written again."
+}
+
+/// Every code of the product, by id.
+pub(crate) fn all() -> Vec<Code> {
+    let connectors: [&[Code]; 4] = [sqlite::CODES, files::CODES, transform::CODES, console::CODES];
+    let house: [&[Code]; 4] = [config::CODES, state::CODES, actors::CODES, CODES];
+    let lists = connectors.into_iter().chain(house);
+    let mut codes: Vec<Code> = lists.flatten().copied().collect();
+    codes.sort_by_key(|code| (code.id[1..].to_owned(), code.id.as_bytes()[0]));
+    codes
+}
+
+/// The code of this id; ids are not case-sensitive here.
+pub(crate) fn find(id: &str) -> Option<Code> {
+    all().into_iter().find(|code| code.id.eq_ignore_ascii_case(id))
+}
+
+/// The code of this id, also if nobody has explained it.
+pub(crate) fn of(id: &'static str) -> Code {
+    find(id).unwrap_or(Code { id, title: "", explain: "" })
+}
+
+/// The same for a text that comes from elsewhere; what nobody knows is the runtime's.
+pub(crate) fn of_text(id: &str) -> &'static str {
+    find(id).unwrap_or(E0725).id
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn codes_of_all_crates_are_unique_and_explained() {
+        let all = all();
+        let ids: BTreeSet<&str> = all.iter().map(|code| code.id).collect();
+        assert_eq!(ids.len(), all.len(), "an id is used twice");
+        for code in all {
+            assert!(!code.title.is_empty() && code.explain.len() > 40, "{} is not explained", code.id);
+        }
+    }
+}
