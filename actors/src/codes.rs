@@ -66,4 +66,10 @@ pub const CODES: &[Code] = &[
         explain: "The supervisor of a pipeline ended with an error, mostly because the state directory could not be read. Other \
                   pipelines run on. Start again after the cause is removed.",
     },
+    Code {
+        id: "E0712",
+        title: "no scratch directory",
+        explain: "A source needs a directory for temporary files, below the state directory. It must be writable and have room; \
+                  nothing in it is state, and it is emptied at every start.",
+    },
 ];

@@ -1,9 +1,10 @@
 //! The source actor: a thin loop around a [`Reader`].
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
-use api::{Context, Emission, Error, Held, Opened, Plan, Reader, Source, SourceControl, Verdict};
+use api::{Context, Emission, Error, Held, Opened, Plan, Reader, Retry, Source, SourceControl, Verdict};
 use fail::fail_point;
 use model::DestinationId;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -87,7 +88,26 @@ impl Actor for SourceActor {
     }
 }
 
+/// Gives the source an empty directory for temporary files.
+async fn ensure_empty(dir: &Path) -> Result<(), Error> {
+    let cannot = |error: std::io::Error| {
+        Error::new(
+            "E0712",
+            Retry::Operator,
+            format!("cannot prepare the scratch directory `{}`", dir.display()),
+        )
+        .caused_by(error)
+        .hint("it lies in the state directory, which must be writable and have room")
+    };
+    match tokio::fs::remove_dir_all(dir).await {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(cannot(error)),
+        _ => {}
+    }
+    tokio::fs::create_dir_all(dir).await.map_err(cannot)
+}
+
 async fn run(args: SourceArgs) -> Result<(), Error> {
+    ensure_empty(&args.context.scratch).await?;
     let opened = args
         .busy
         .while_in("open", args.source.open(&args.plan, &args.held, args.context.clone()))

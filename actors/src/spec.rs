@@ -30,7 +30,7 @@ pub struct PipelineSpec {
     pub destinations: Vec<DestinationSpec>,
     /// The most that the spool keeps.
     pub window_max_bytes: usize,
-    /// A directory for the source's temporary files.
+    /// A directory for the source's temporary files; it is emptied, and belongs to nobody else.
     pub scratch: PathBuf,
     /// Times and sizes that have good defaults.
     pub limits: Limits,

@@ -38,6 +38,7 @@ pub(crate) struct Stage {
     pub(crate) limits: Limits,
     pub(crate) window_max_bytes: usize,
     pub(crate) memory_bytes: usize,
+    scratch: Arc<tempfile::TempDir>,
 }
 
 impl Side {
@@ -70,6 +71,7 @@ impl Stage {
             },
             window_max_bytes: 1 << 20,
             memory_bytes: 64 << 20,
+            scratch: Arc::new(tempfile::tempdir().expect("a temporary directory")),
         }
     }
 
@@ -104,7 +106,7 @@ impl Stage {
             transformers: Vec::new(),
             destinations,
             window_max_bytes: self.window_max_bytes,
-            scratch: std::env::temp_dir(),
+            scratch: self.scratch.path().join("shop"),
             limits: self.limits,
         };
         Runtime::start(RuntimeSpec {
