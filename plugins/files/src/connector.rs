@@ -165,7 +165,8 @@ fn build(
     let (root, template) =
         Template::parse(path).map_err(|error| SpecError::at("/path", error.message).hint(error.hint))?;
     let settings = Settings {
-        root: cx.path(root),
+        // Without the `.` of `./out`, since this path is in every message.
+        root: cx.path(root).components().collect(),
         template,
         format,
         budget_bytes,

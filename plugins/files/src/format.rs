@@ -127,13 +127,13 @@ impl Format {
                 delimiter,
                 header,
                 null,
-            } => Encoder::Csv(
-                CsvWriterBuilder::new()
+            } => {
+                let writer = CsvWriterBuilder::new()
                     .with_delimiter(*delimiter)
                     .with_header(*header)
-                    .with_null(null.clone())
-                    .build(sink),
-            ),
+                    .with_null(null.clone());
+                Encoder::Csv(Box::new(writer.build(sink)))
+            }
             Format::Ndjson => Encoder::Ndjson(
                 JsonWriterBuilder::new()
                     .with_explicit_nulls(true)
@@ -178,7 +178,7 @@ pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// A file being written.
 pub(crate) enum Encoder<W: Write + Send> {
     Parquet(Box<ArrowWriter<W>>),
-    Csv(CsvWriter<W>),
+    Csv(Box<CsvWriter<W>>),
     Ndjson(JsonWriter<W, LineDelimited>),
 }
 

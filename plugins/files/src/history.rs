@@ -274,28 +274,3 @@ fn unavailable_names(batch: &Batch, kept: &[usize], names: &[&str], lines: &[Lin
 pub(crate) fn newest_time(batch: &Batch) -> Option<Timestamp> {
     batch.commits.iter().map(|commit| commit.time).max()
 }
-
-/// A column of `columns` as text, for tests and messages.
-#[cfg(test)]
-pub(crate) fn texts(rows: &RecordBatch, name: &str) -> Vec<Option<String>> {
-    use arrow::array::AsArray;
-
-    let column = rows.column_by_name(name).expect("a column of that name");
-    match column.data_type() {
-        DataType::List(_) => {
-            let list = column.as_list::<i32>();
-            (0..rows.num_rows())
-                .map(|row| {
-                    list.is_valid(row).then(|| {
-                        let names = list.value(row);
-                        let names = names.as_string::<i32>();
-                        names.iter().flatten().collect::<Vec<_>>().join(",")
-                    })
-                })
-                .collect()
-        }
-        _ => (0..rows.num_rows())
-            .map(|row| api::conformance::text_of(column.as_ref(), row))
-            .collect(),
-    }
-}

@@ -187,7 +187,7 @@ impl Ledger {
 
     /// Folds old manifests when `newest` says that it is time.
     pub(crate) async fn compact(&self, newest: u64) -> Result<()> {
-        if newest % COMPACT_EVERY != 0 || newest <= COMPACT_EVERY {
+        if !newest.is_multiple_of(COMPACT_EVERY) || newest <= COMPACT_EVERY {
             return Ok(());
         }
         let chain = self.chain().await?;

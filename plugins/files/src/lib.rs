@@ -67,10 +67,14 @@ pub fn register(registry: &mut api::Registry) {
 /// meanwhile. Blocks.
 ///
 /// Rows in order: manifest by manifest, in each the `files` as listed, in each file row by row. Use
-/// [`FileEntry::locate`] to open one, since the newest may be staged for a moment longer.
+/// [`FileEntry::locate`] to open one, since the newest may be staged for a moment longer. None where no destination ever
+/// wrote.
 pub fn read_manifests(root: impl AsRef<Path>) -> api::Result<Vec<Manifest>> {
     let root = root.as_ref();
     let read = || -> error::Result<Vec<Manifest>> {
+        if !root.join(layout::LEDGERS).is_dir() {
+            return Ok(Vec::new());
+        }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .map_err(error::Error::io("read", root))?;

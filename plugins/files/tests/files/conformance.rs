@@ -6,7 +6,9 @@ use std::sync::Arc;
 use api::conformance::{DestinationHarness, HarnessError, Row, text_of};
 use api::{Destination, DestinationOptions, SpecError};
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Field, IntervalDayTimeType, IntervalMonthDayNanoType, IntervalUnit, IntervalYearMonthType};
+use arrow::datatypes::{
+    DataType, Field, IntervalDayTimeType, IntervalMonthDayNanoType, IntervalUnit, IntervalYearMonthType,
+};
 use async_trait::async_trait;
 use highwater_plugin_files::read_manifests;
 use model::{LogicalType, StreamSchema};
@@ -111,7 +113,9 @@ fn normal(field: &Field, text: String) -> String {
 
 /// `months/days/nanoseconds` of ISO 8601 text, or of a text that is that already.
 fn parse_interval(text: &str) -> String {
-    let Some(rest) = text.strip_prefix('P') else { return text.to_owned() };
+    let Some(rest) = text.strip_prefix('P') else {
+        return text.to_owned();
+    };
     let (date, time) = rest.split_once('T').unwrap_or((rest, ""));
     let (mut months, mut days, mut nanoseconds) = (0_i64, 0_i64, 0_i128);
     for (number, unit) in designated(date) {
@@ -127,12 +131,13 @@ fn parse_interval(text: &str) -> String {
         let sign = if number.starts_with('-') { -1 } else { 1 };
         let fraction: i128 = format!("{fraction:0<9}").parse().unwrap();
         let value = whole.parse::<i128>().unwrap() * 1_000_000_000 + sign * fraction;
-        nanoseconds += value * match unit {
-            'H' => 3_600,
-            'M' => 60,
-            'S' => 1,
-            other => panic!("`{other}` in `{text}`"),
-        };
+        nanoseconds += value
+            * match unit {
+                'H' => 3_600,
+                'M' => 60,
+                'S' => 1,
+                other => panic!("`{other}` in `{text}`"),
+            };
     }
     format!("{months}/{days}/{nanoseconds}")
 }

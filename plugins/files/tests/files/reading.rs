@@ -14,12 +14,17 @@ pub(crate) fn data_files(root: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut directories = vec![root.to_owned()];
     while let Some(directory) = directories.pop() {
-        let Ok(entries) = fs::read_dir(&directory) else { continue };
+        let Ok(entries) = fs::read_dir(&directory) else {
+            continue;
+        };
         for entry in entries {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 directories.push(path);
-            } else if ["parquet", "csv", "ndjson"].iter().any(|e| path.extension().is_some_and(|x| x == *e)) {
+            } else if ["parquet", "csv", "ndjson"]
+                .iter()
+                .any(|e| path.extension().is_some_and(|x| x == *e))
+            {
                 found.push(path);
             }
         }

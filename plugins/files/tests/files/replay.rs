@@ -17,7 +17,12 @@ pub(crate) fn history(root: &Path, stream: &str) -> Vec<Row> {
         let path = file.locate(root);
         let bytes = std::fs::read(&path).unwrap();
         assert_eq!(bytes.len() as u64, file.size_bytes, "{}", path.display());
-        assert_eq!(format!("{:08x}", crc32c::crc32c(&bytes)), file.crc32c, "{}", path.display());
+        assert_eq!(
+            format!("{:08x}", crc32c::crc32c(&bytes)),
+            file.crc32c,
+            "{}",
+            path.display()
+        );
         let read = read_file(&path);
         assert_eq!(read.len() as u64, file.row_count, "{}", path.display());
         rows.extend(read);
@@ -33,7 +38,10 @@ pub(crate) fn state(root: &Path, stream: &str, key: &str) -> BTreeMap<String, Ro
         row.retain(|name, _| !name.starts_with("_highwater_"));
         match op.as_str() {
             "truncate" | "begin_read" => state.clear(),
-            "delete" => assert!(state.remove(&row[key].clone().unwrap()).is_some(), "{row:?} was not there"),
+            "delete" => assert!(
+                state.remove(&row[key].clone().unwrap()).is_some(),
+                "{row:?} was not there"
+            ),
             "read" | "insert" | "update" => {
                 state.insert(row[key].clone().unwrap(), row);
             }

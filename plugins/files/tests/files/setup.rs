@@ -63,6 +63,9 @@ pub(crate) fn item(id: u64) -> Value {
 
 /// A transaction at `order` that inserts these ids.
 pub(crate) fn inserts(schema: &Arc<StreamSchema>, order: u64, ids: impl IntoIterator<Item = u64>) -> ChangeSet {
-    let batch = sample::changes(schema).at(order).inserts(ids.into_iter().map(item)).batch();
+    let batch = sample::changes(schema)
+        .at(order)
+        .inserts(ids.into_iter().map(item))
+        .batch();
     sample::changeset((order > 1).then_some(order - 1), order, [batch])
 }
