@@ -121,7 +121,7 @@ impl ColumnType {
             ColumnType::Binary => DataType::Binary,
             ColumnType::Decimal { precision, scale } => DataType::Decimal128(precision, scale as i8),
             ColumnType::Date => DataType::Date32,
-            ColumnType::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+            ColumnType::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into())),
         }
     }
 

@@ -88,6 +88,8 @@ pub enum Error {
         found: String,
         /// The declared type, as the user wrote it, and what it is read as.
         declared: String,
+        /// Whether it is in a change that was captured, and not only in the row as it stands.
+        is_change: bool,
     },
     /// A primary key holds NULL, which SQLite allows.
     #[error("cannot read `{stream}`: a row has NULL in the key column `{column}`")]
@@ -238,6 +240,9 @@ impl Error {
             Error::CaptureGone { .. } => {
                 "capture is set up anew at the next start; what changed meanwhile is unknown, so run `highwater resync`".into()
             }
+            Error::Misfit { stream, column, is_change: true, .. } => format!(
+                "read the column as text: `overrides: {{ {stream}: {{ columns: {{ {column}: text }} }} }}`; correcting the row is not enough, because the change that wrote the value comes first"
+            ),
             Error::Misfit { stream, column, .. } => format!(
                 "correct the row, or read the column as text: `overrides: {{ {stream}: {{ columns: {{ {column}: text }} }} }}`"
             ),

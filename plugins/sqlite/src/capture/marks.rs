@@ -152,6 +152,24 @@ pub(crate) fn is_there(conn: &Connection, names: &Names, mark: Mark) -> Result<b
         .map_err(sql("look for a mark"))
 }
 
+/// A hash that tells the change row at `seq` from another one that may stand there in another history; never 0.
+pub(crate) fn fingerprint(conn: &Connection, names: &Names, seq: i64) -> Result<Option<u64>> {
+    conn.prepare_cached(&format!(
+        "SELECT layout, op, at FROM main.{} WHERE seq = ?1",
+        names.changes()
+    ))
+    .and_then(|mut statement| {
+        statement
+            .query_row([seq], |row| {
+                let (layout, op, at): (i64, i64, f64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+                let bytes = [layout.to_be_bytes(), op.to_be_bytes(), at.to_bits().to_be_bytes()].concat();
+                Ok(xxhash_rust::xxh3::xxh3_64(&bytes).max(1))
+            })
+            .optional()
+    })
+    .map_err(sql("read the change table"))
+}
+
 /// The mark at exactly this `seq`, if one is there.
 pub(crate) fn at(conn: &Connection, names: &Names, seq: i64) -> Result<Option<Mark>> {
     conn.prepare_cached(&format!(

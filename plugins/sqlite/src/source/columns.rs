@@ -147,7 +147,7 @@ impl ColumnBuilder {
             .map(|valid| NullBuffer::new(BooleanBuffer::from(valid)));
         Ok(match self.values {
             Values::Int64(values) if self.kind == ColumnType::Timestamp => {
-                Arc::new(TimestampMicrosecondArray::new(scalars(values), nulls).with_timezone("UTC"))
+                Arc::new(TimestampMicrosecondArray::new(scalars(values), nulls).with_timezone("+00:00"))
             }
             Values::Int64(values) => Arc::new(Int64Array::new(scalars(values), nulls)),
             Values::Float64(values) => Arc::new(Float64Array::new(scalars(values), nulls)),
@@ -301,8 +301,8 @@ pub(crate) fn storage_class(value: ValueRef<'_>) -> &'static str {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use api::conformance::text_of;
     use arrow::array::Array as _;
-    use arrow::util::display::array_value_to_string;
 
     use super::*;
 
@@ -315,7 +315,7 @@ mod tests {
             .and_then(|_| builder.finish().map_err(|(_, misfit)| misfit.0.to_owned()))
             .map(|array| {
                 assert!(array.is_null(0));
-                array_value_to_string(&array, 1).unwrap()
+                text_of(&array, 1).unwrap()
             });
         assert_eq!(
             got.as_deref(),
@@ -398,9 +398,6 @@ mod tests {
         builder.truncate(1);
         builder.push_null();
         let array = builder.finish().unwrap();
-        assert_eq!(
-            (array.len(), array_value_to_string(&array, 0).unwrap().as_str()),
-            (2, "one")
-        );
+        assert_eq!((array.len(), text_of(&array, 0).unwrap().as_str()), (2, "one"));
     }
 }

@@ -10,7 +10,7 @@ use model::{Checkpoint, Partition};
 use rusqlite::Connection;
 
 use super::log::time_of;
-use super::position::{self, mark_of, seq_of};
+use super::position::{self, Proof, proof_of, seq_of};
 use super::reads::Request;
 use super::shared::Shared;
 use crate::capture::marks;
@@ -94,18 +94,18 @@ impl SourceControl for CapturedControl {
     }
 
     async fn acknowledge(&self, everywhere: &Checkpoint) -> api::Result<()> {
-        let Some(position) = everywhere.marks.get(&Partition::Log(Arc::clone(&self.inner.log))) else {
+        let partition = Partition::Log(Arc::clone(&self.inner.log));
+        let Some(position) = everywhere.marks.get(&partition) else {
             return Ok(());
         };
         // A position of an earlier incarnation names a `seq` that may stand for another change by now.
         if position.order.incarnation() == self.inner.incarnation {
-            if let Some(mark) = mark_of(position) {
-                let Shared {
-                    anchor, acknowledged, ..
-                } = &*self.inner.shared;
-                anchor.fetch_max(mark.seq, Ordering::AcqRel);
-                acknowledged.fetch_max(seq_of(position.order), Ordering::AcqRel);
-            }
+            let Proof { mark, .. } = proof_of(&partition, position)?;
+            let Shared {
+                anchor, acknowledged, ..
+            } = &*self.inner.shared;
+            anchor.fetch_max(mark.seq, Ordering::AcqRel);
+            acknowledged.fetch_max(seq_of(position.order), Ordering::AcqRel);
         }
         Ok(())
     }

@@ -33,7 +33,7 @@ use super::commit_watch::CommitWatch;
 use super::emitter::{Emitter, Stopped};
 use super::log::{Chunk, LogReader, Wanted};
 use super::pages::{self, PageSize};
-use super::position::{self, Bound};
+use super::position::{self, Bound, Proof};
 use super::reads::{Cut, Read, Request};
 use super::shape::StreamShape;
 use super::shared::Shared;
@@ -185,6 +185,7 @@ impl Engine {
 
     /// Reads until the source is closed, or fails.
     pub(crate) fn run(mut self) {
+        self.publish_reads();
         loop {
             match self.step() {
                 Ok(Step::Again) => {}
@@ -283,6 +284,8 @@ impl Engine {
         end_view(&self.setup.conn);
         let Some(Seen { head, chunk, page }) = seen? else {
             drop(memory);
+            // What is done about it is a commit of our own, which the watch does not see.
+            self.has_more = true;
             return match self.put_right() {
                 // A writer of the user's holds the lock. Nothing is read until this is done.
                 Err(Error::Sql { source, .. }) if is_busy(&source) => Ok(Step::Wait),
@@ -382,7 +385,12 @@ impl Engine {
     /// Moves the announced position to the cursor.
     fn announce(&mut self) -> Result<Delta> {
         self.ensure_issued()?;
-        let to = position::log_position(self.incarnation, self.cursor, self.mark);
+        let fingerprint = marks::fingerprint(&self.setup.conn, &self.setup.names, self.cursor)?.unwrap_or(0);
+        let proof = Proof {
+            mark: self.mark,
+            fingerprint,
+        };
+        let to = position::log_position(self.incarnation, self.cursor, proof);
         let from = std::mem::replace(&mut self.announced_order, to.order);
         self.announced = self.cursor;
         self.announced_at = Instant::now();

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | none, and no stream | continue: a new destination, which gets what it is read |
 //! | of another log, or none although streams are held | other history |
-//! | its mark is missing or has another nonce, or it lies beyond the head | other history: the database was restored; the log's incarnation grows |
+//! | its mark is missing or has another nonce, the change row at it is another, or it lies beyond the head | other history: the database was restored; the log's incarnation grows |
 //! | before what is pruned | position lost |
 //! | else | continue |
 
@@ -15,7 +15,7 @@ use model::{DestinationId, Order, Partition, StreamId, StreamState};
 use rusqlite::Connection;
 
 use super::engine::{Reread, Start};
-use super::position::{Bound, log_partition, mark_of, order, seq_of};
+use super::position::{Bound, log_partition, order, proof_of, seq_of};
 use super::reads::{Cut, Read};
 use crate::capture::install::Captured;
 use crate::capture::marks::{self, Mark};
@@ -118,10 +118,7 @@ fn judge(
         let is_bare = held.checkpoint.streams.is_empty() && held.checkpoint.log_marks().next().is_none();
         return Ok(if is_bare { Judged::New } else { Judged::OtherLog });
     };
-    let mark = mark_of(position).ok_or_else(|| Error::BadToken {
-        partition: partition.to_string(),
-        why: format!("its token has {} bytes, expected 16", position.token.len()),
-    })?;
+    let proof = proof_of(partition, position)?;
     let seq = seq_of(position.order);
     if seq > head {
         return Ok(Judged::Restored);
@@ -129,8 +126,14 @@ fn judge(
     if seq < pruned {
         return Ok(Judged::Lost(seq));
     }
-    match marks::is_there(conn, names, mark)? {
-        true => Ok(Judged::At(position.order, mark)),
+    let is_same_row = match marks::fingerprint(conn, names, seq)? {
+        _ if proof.fingerprint == 0 => true,
+        Some(found) => found == proof.fingerprint,
+        // Only what was acknowledged may be gone.
+        None => seq == pruned,
+    };
+    match is_same_row && marks::is_there(conn, names, proof.mark)? {
+        true => Ok(Judged::At(position.order, proof.mark)),
         false => Ok(Judged::Restored),
     }
 }

@@ -18,6 +18,8 @@ pub(crate) struct RowsBuilder {
     columns: Vec<ColumnBuilder>,
     /// Whether a NULL in a key column is refused; old images of other rows are all NULL.
     is_key_needed: bool,
+    /// Whether the rows are changes, which cannot be corrected by correcting the row.
+    is_change: bool,
     len: usize,
 }
 
@@ -31,6 +33,7 @@ impl RowsBuilder {
                 .map(|column| ColumnBuilder::new(column.kind))
                 .collect(),
             is_key_needed: true,
+            is_change: false,
             len: 0,
         }
     }
@@ -45,6 +48,7 @@ impl RowsBuilder {
                 .map(|column| ColumnBuilder::with_nulls(column.kind, len))
                 .collect(),
             is_key_needed: false,
+            is_change: true,
             len,
         }
     }
@@ -66,7 +70,7 @@ impl RowsBuilder {
             }
             bytes += builder
                 .push(value)
-                .map_err(|misfit| self.shape.misfit(column, &misfit, row, first))?;
+                .map_err(|misfit| self.shape.misfit(column, &misfit, row, first, self.is_change))?;
         }
         self.len += 1;
         Ok(bytes)
@@ -113,7 +117,7 @@ impl RowsBuilder {
                         show(ValueRef::Text(value.as_bytes()))
                     )
                 });
-            return Err(shape.misfit_of(column, &misfit, key.collect()));
+            return Err(shape.misfit_of(column, &misfit, key.collect(), self.is_change));
         }
         let schema = if self.is_key_needed {
             Arc::clone(shape.schema.arrow())
@@ -168,7 +172,10 @@ impl ChangeBatch {
     pub(crate) fn new(shape: &Arc<StreamShape>, runs: impl Iterator<Item = u32>) -> Self {
         ChangeBatch {
             shape: Arc::clone(shape),
-            after: RowsBuilder::new(shape),
+            after: RowsBuilder {
+                is_change: true,
+                ..RowsBuilder::new(shape)
+            },
             before: None,
             has_before: Vec::new(),
             ops: Vec::new(),

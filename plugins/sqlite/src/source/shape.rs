@@ -87,16 +87,23 @@ impl StreamShape {
     }
 
     /// Names the row of a misfit by its key. `first` is where the table's columns begin in `row`.
-    pub(crate) fn misfit(&self, column: &ShapeColumn, misfit: &Misfit, row: &Row<'_>, first: usize) -> Error {
+    pub(crate) fn misfit(
+        &self,
+        column: &ShapeColumn,
+        misfit: &Misfit,
+        row: &Row<'_>,
+        first: usize,
+        is_change: bool,
+    ) -> Error {
         let key = self.columns.iter().filter(|column| column.is_key).map(|key| {
             let value = row.get_ref(first + key.of_table).map_or_else(|_| "?".to_owned(), show);
             format!("{} {value}", self.table.columns[key.of_table].name)
         });
-        self.misfit_of(column, misfit, key.collect())
+        self.misfit_of(column, misfit, key.collect(), is_change)
     }
 
     /// The same, with the key already written out.
-    pub(crate) fn misfit_of(&self, column: &ShapeColumn, misfit: &Misfit, key: Vec<String>) -> Error {
+    pub(crate) fn misfit_of(&self, column: &ShapeColumn, misfit: &Misfit, key: Vec<String>, is_change: bool) -> Error {
         let of_table = &self.table.columns[column.of_table];
         let declared = match of_table.declared.as_str() {
             "" => format!("no declared type, read as {}", column.kind.name()),
@@ -112,6 +119,7 @@ impl StreamShape {
             },
             found: misfit.0.to_owned(),
             declared,
+            is_change,
         }
     }
 

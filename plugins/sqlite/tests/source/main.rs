@@ -3,3 +3,11 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod conformance;
+mod driver;
+mod following_ddl;
+mod misfits;
+mod opening;
+mod restored;
+mod shapes;
+mod speed;
+mod volume;
