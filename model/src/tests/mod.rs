@@ -14,6 +14,7 @@ mod admit_pages;
 mod batch;
 mod checkpoint;
 mod everywhere;
+mod example;
 mod golden;
 mod history;
 mod pick;
