@@ -205,7 +205,7 @@ async fn cursor_stops_where_it_was_told_to() {
     let spool = MemorySpool::new(1 << 20);
     let mut at_a = cursor(&spool, &lane("a", WhenBehind::Hold), 0).await;
     at_a.stop_at(&at(2));
-    (1..=4).for_each(|key| drop(append(&spool, key, 10)));
+    assert!((1..=4).all(|key| append(&spool, key, 10)));
     assert_eq!(
         [key_of(ready(&mut at_a).unwrap()), key_of(ready(&mut at_a).unwrap())],
         [1, 2]
