@@ -124,7 +124,7 @@ fn appended(batch: &Batch, row: usize) -> Row {
 impl Store {
     /// Does one step. Steps do not fail: what contradicts is noted.
     pub(super) fn apply(&mut self, stream: &StreamId, step: Step, options: &DestinationOptions) {
-        let table = self.tables.entry(stream.clone()).or_insert_with(Table::new);
+        let table = self.tables.entry(stream.clone()).or_default();
         let contradiction = match step {
             Step::Shape(schema) => {
                 let is_new = table.columns.is_empty();
