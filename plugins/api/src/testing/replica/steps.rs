@@ -6,7 +6,7 @@ use arrow::array::RecordBatch;
 use model::{Batch, Body, ChangeSet, Control, Op, Predicate, StreamId, StreamSchema, Unavailable};
 
 use super::Store;
-use super::table::{Key, Table};
+use super::table::Key;
 use crate::conformance::{Row, text_of};
 use crate::{Deletes, DestinationOptions, OnSchemaChange, WriteMode};
 

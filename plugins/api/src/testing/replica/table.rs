@@ -8,7 +8,7 @@ use crate::conformance::{Row, text_of};
 pub(super) type Key = Vec<Option<String>>;
 
 /// The rows of one stream.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Table {
     /// The columns that it has.
     pub(super) columns: BTreeSet<String>,
@@ -20,14 +20,20 @@ pub(super) struct Table {
     unmet: Option<BTreeSet<Key>>,
 }
 
-impl Table {
-    pub(super) fn new() -> Self {
+/// Empty, and so far an exact copy.
+impl Default for Table {
+    fn default() -> Self {
         Table {
+            columns: BTreeSet::new(),
+            keyed: BTreeMap::new(),
+            appended: Vec::new(),
             is_exact: true,
-            ..Table::default()
+            unmet: None,
         }
     }
+}
 
+impl Table {
     pub(super) fn rows(&self) -> Vec<Row> {
         let whole = |row: &Row| {
             let cell = |column: &String| (column.clone(), row.get(column).cloned().flatten());
