@@ -247,6 +247,7 @@ impl Actor for RuntimeActor {
                         code: error.code().to_owned(),
                         error: error.chain(),
                         hint: None,
+                        retry: error.retry().name(),
                         attempt: 1,
                         next_try_seconds: None,
                     });

@@ -126,6 +126,8 @@ pub struct Trouble {
     /// What to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// What it asks for: `after`, `operator`, `never` or `fenced`.
+    pub retry: &'static str,
     /// Failures in a row.
     pub attempt: u32,
     /// Time until the next try; none if there will be none by itself.

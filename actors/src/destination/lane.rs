@@ -629,6 +629,7 @@ impl LaneDriver {
             code: error.code().to_owned(),
             error: error.chain(),
             hint: error.remedy().map(str::to_owned),
+            retry: error.retry().name(),
             attempt: self.attempt,
             next_try_seconds: None,
         };

@@ -543,6 +543,7 @@ impl Pipeline {
             code: error.code().to_owned(),
             error: error.chain(),
             hint: error.remedy().map(str::to_owned),
+            retry: error.retry().name(),
             attempt: self.attempt,
             next_try_seconds: wait.map(|wait| wait.as_secs_f64()),
         };
@@ -596,6 +597,7 @@ impl Pipeline {
                 code: error.code().to_owned(),
                 error: error.chain(),
                 hint: error.remedy().map(str::to_owned),
+                retry: error.retry().name(),
                 attempt: self.attempt,
                 next_try_seconds: None,
             });
