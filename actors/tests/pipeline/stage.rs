@@ -89,7 +89,7 @@ impl Stage {
     }
 
     pub(crate) async fn start(&self) -> Runtime {
-        let destinations = self.sides.iter().cloned().map(|side| destination(&side)).collect();
+        let destinations = self.sides.iter().map(destination).collect();
         let spec = PipelineSpec {
             id: self.pipeline(),
             connector: "scripted".to_owned(),
