@@ -160,3 +160,18 @@ The table has a constraint (UNIQUE, CHECK, NOT NULL, or a trigger of yours) that
 highwater creates have a primary key and nothing else. Drop the constraint, or correct the row at the source.",
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_increase_and_say_something() {
+        assert!(CODES.windows(2).all(|w| w[0].id < w[1].id));
+        assert!(
+            CODES
+                .iter()
+                .all(|code| code.id.starts_with("E05") && code.explain.len() > 100)
+        );
+    }
+}

@@ -18,7 +18,7 @@ use model::{StreamId, StreamSchema};
 use super::catalogue::{Found, FoundColumn};
 use super::error::{Error, Result};
 use super::form::{Form, Widening};
-use super::target::{APPENDED, COMMITTED_AT, DELETED};
+use super::target::{APPENDED, COMMITTED_AT, DELETED, DELETED_TYPE};
 use crate::sql_text::quoted;
 
 /// What is to be written, in the terms that a table has to fit.
@@ -108,7 +108,7 @@ impl<'a> Wanted<'a> {
             (WriteMode::Append, _) => APPENDED
                 .map(|name| (name, if name == COMMITTED_AT { "TIMESTAMP" } else { "TEXT" }.to_owned()))
                 .to_vec(),
-            (_, Deletes::Soft) => vec![(DELETED, "INTEGER NOT NULL DEFAULT 0".to_owned())],
+            (_, Deletes::Soft) => vec![(DELETED, DELETED_TYPE.to_owned())],
             _ => Vec::new(),
         }
     }

@@ -317,6 +317,17 @@ pub(crate) enum Affinity {
 }
 
 impl Affinity {
+    /// A declared type that has it.
+    pub(crate) const fn declared(self) -> &'static str {
+        match self {
+            Affinity::Integer => "INTEGER",
+            Affinity::Real => "REAL",
+            Affinity::Numeric => "NUMERIC",
+            Affinity::Text => "TEXT",
+            Affinity::Blob => "BLOB",
+        }
+    }
+
     /// SQLite's own rule (<https://sqlite.org/datatype3.html>, 3.1). In a `STRICT` table `ANY` converts nothing.
     pub(crate) fn of_declared(declared: &str, is_strict: bool) -> Affinity {
         let declared = declared.to_ascii_uppercase();

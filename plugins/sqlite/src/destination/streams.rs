@@ -12,10 +12,10 @@ use super::catalogue::Found;
 use super::cells::Cells;
 use super::error::{Error, Result, sql};
 use super::fitting::Wanted;
-use super::form::{Form, FormOrder};
+use super::form::{Affinity, Form, FormOrder};
 use super::ledger::{self, StreamEntry};
 use super::session::Session;
-use super::target::{COMMITTED_AT, OP, POSITION, Target, delete_sql, seen_table};
+use super::target::{COMMITTED_AT, DELETED, DELETED_TYPE, OP, POSITION, Target, delete_sql, seen_table};
 use crate::sql_text::quoted;
 
 /// Why a table is looked at.
@@ -179,6 +179,33 @@ impl Session {
         Ok(())
     }
 
+    /// A control may be the first thing that a stream gets after an open: its table must be there still, and have the mark of
+    /// soft deletes although the option was set only now.
+    fn ensure_deletable(&self, stream: &StreamId, entry: &StreamEntry) -> Result<()> {
+        if self.targets.contains_key(stream) {
+            return Ok(());
+        }
+        let table = &entry.table;
+        let found = Found::read(&self.conn, table).map_err(sql(format!("look at table `{table}`")))?;
+        let found = found.ok_or_else(|| Error::TableGone {
+            stream: stream.clone(),
+            table: table.clone(),
+        })?;
+        if self.options.deletes == Deletes::Soft && found.column(DELETED).is_none() {
+            let add = format!(
+                "ALTER TABLE {} ADD COLUMN {} {DELETED_TYPE}",
+                quoted(table),
+                quoted(DELETED)
+            );
+            self.conn.execute_batch(&add).map_err(|source| Error::Alter {
+                table: table.clone(),
+                statement: add,
+                source,
+            })?;
+        }
+        Ok(())
+    }
+
     fn begin_read(&mut self, schema: &Arc<StreamSchema>, run: u32, empty_first: bool) -> Result<()> {
         let stream = schema.stream();
         // A run that was superseded noted other keys.
@@ -209,15 +236,27 @@ impl Session {
             return Ok(());
         };
         let seen = seen_table(&target.table);
-        // No types: keys lie here exactly as they lie in the table.
-        let columns: Vec<String> = (0..entry.key.len()).map(|at| format!("k{at}")).collect();
-        let columns = columns.join(", ");
+        let failed = || sql(format!("create table `{seen}`"));
+        let found = Found::read(&self.conn, &target.table).map_err(failed())?;
+        // The affinities of the table itself: with others the comparison at the end could not use this key.
+        let declared = |column: &String| {
+            let column = found.as_ref().and_then(|found| found.column(column));
+            column.map_or(Affinity::Blob, |column| column.affinity).declared()
+        };
+        let names: Vec<String> = (0..entry.key.len()).map(|at| format!("k{at}")).collect();
+        let columns: Vec<String> = names
+            .iter()
+            .zip(&entry.key)
+            .map(|(name, column)| format!("{name} {}", declared(column)))
+            .collect();
         self.conn
             .execute_batch(&format!(
-                "CREATE TABLE {} ({columns}, PRIMARY KEY ({columns})) WITHOUT ROWID",
-                quoted(&seen)
+                "DROP TABLE IF EXISTS {table}; CREATE TABLE {table} ({}, PRIMARY KEY ({})) WITHOUT ROWID",
+                columns.join(", "),
+                names.join(", "),
+                table = quoted(&seen)
             ))
-            .map_err(sql(format!("create table `{seen}`")))?;
+            .map_err(failed())?;
         target.seen = Some(seen);
         entry.noting = Some(run);
         self.streams_changed = true;
@@ -244,6 +283,7 @@ impl Session {
     fn end_read(&mut self, stream: &StreamId, run: u32) -> Result<()> {
         fail::fail_point!("sqlite.destination.before_end_read");
         if let Some(entry) = self.streams.get(stream).filter(|entry| entry.noting == Some(run)) {
+            self.ensure_deletable(stream, entry)?;
             let table = quoted(&entry.table);
             let same: Vec<String> = entry
                 .key
@@ -286,6 +326,7 @@ impl Session {
             );
             self.conn.execute(&insert, [order]).map_err(doing())?;
         } else if let Some(delete) = delete_sql(&entry.table, WriteMode::Upsert, self.options.deletes, None) {
+            self.ensure_deletable(stream, entry)?;
             self.conn.execute_batch(&delete).map_err(doing())?;
         }
         Ok(())
@@ -330,6 +371,7 @@ impl Session {
         let Some(delete) = delete_sql(&entry.table, WriteMode::Upsert, self.options.deletes, Some(&condition)) else {
             return Ok(());
         };
+        self.ensure_deletable(stream, entry)?;
         let run = || {
             let mut statement = self.conn.prepare(&delete)?;
             let mut scratch = String::new();

@@ -17,14 +17,16 @@ pub(crate) const COMMITTED_AT: &str = "_highwater_committed_at";
 pub(crate) const UNAVAILABLE: &str = "_highwater_unavailable";
 /// With `deletes: soft`: 1 if the source deleted the row.
 pub(crate) const DELETED: &str = "_highwater_deleted";
+/// How [`DELETED`] is declared.
+pub(crate) const DELETED_TYPE: &str = "INTEGER NOT NULL DEFAULT 0";
 
 /// Columns of ours in an appended table, and what they hold.
 pub(crate) const APPENDED: [&str; 4] = [OP, POSITION, COMMITTED_AT, UNAVAILABLE];
 
-/// Variables in one statement; SQLite's own limit is 32,766.
-const VARIABLES_MAX: usize = 32_766;
+/// Variables in one statement; SQLite's own limit is 32,766. Prepared statements of hundreds of wide tables add up.
+const VARIABLES_MAX: usize = 512;
 
-/// Rows in one statement. More saves nothing measurable; fewer pays the start of a statement more often.
+/// Rows in one statement. Fewer pays the start of a statement more often.
 const ROWS_PER_STATEMENT: usize = 32;
 
 /// A stream's table, ready to be written.

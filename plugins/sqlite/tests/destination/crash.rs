@@ -6,6 +6,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use api::conformance::{Session, sample};
@@ -14,12 +15,14 @@ use highwater_plugin_sqlite::destination::{FAIL_POINTS, SqliteDestination};
 use model::{ChangeSet, Checkpoint, Page, StreamId};
 use rand::Rng as _;
 use rand::SeedableRng as _;
+use rustix::process::Signal;
 use serde_json::json;
 
 /// Path of the database; set in the victim.
 const VICTIM: &str = "HIGHWATER_TEST_VICTIM";
-/// Name of the fail-point at which the victim dies.
+/// Name of the fail-point at which the victim dies, or, the second time it passes, stops.
 const DIES_AT: &str = "HIGHWATER_TEST_DIES_AT";
+const STOPS_AT: &str = "HIGHWATER_TEST_STOPS_AT";
 /// Rows of the table before any change.
 const EXISTING: u64 = 40;
 /// Changesets of changes; more than any victim gets through, except where it is killed at a fail-point.
@@ -83,13 +86,17 @@ fn history(steps: u64) -> impl Iterator<Item = ChangeSet> {
     read.into_iter().chain(changes)
 }
 
+async fn open(path: &Path, lane: &api::Lane) -> api::Result<Session> {
+    Session::open(Box::new(SqliteDestination::new(path.to_owned(), options())), lane).await
+}
+
 /// Applies what the database lacks of the first `steps` steps.
 async fn bring_up(path: &Path, steps: u64) {
-    let destination = SqliteDestination::new(path.to_owned(), options());
-    let mut lane = sample::lane();
-    // Another process, another owner.
-    lane.owner = sample::owner("victim");
-    let mut session = Session::open(Box::new(destination), &lane).await.unwrap();
+    let lane = api::Lane {
+        owner: sample::owner("victim"),
+        ..sample::lane()
+    };
+    let mut session = open(path, &lane).await.unwrap();
     let done = done(session.checkpoint());
     for changeset in history(steps) {
         if is_held(&changeset, done) {
@@ -183,15 +190,15 @@ fn check(path: &Path) -> u64 {
     order
 }
 
-fn victim(path: &Path, dies_at: Option<&str>) -> Child {
+fn victim(path: &Path, fate: Option<(&str, &str)>) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
         .args(["--exact", "crash::victim_writes_until_it_dies", "--nocapture"])
         .env(VICTIM, path)
         .stdout(Stdio::null())
         .stderr(Stdio::null());
-    if let Some(name) = dies_at {
-        command.env(DIES_AT, name);
+    if let Some((fate, name)) = fate {
+        command.env(fate, name);
     }
     command.spawn().unwrap()
 }
@@ -203,12 +210,21 @@ async fn victim_writes_until_it_dies() {
         return;
     };
     let mut steps = STEPS;
+    let raise = |signal| rustix::process::kill_process(rustix::process::getpid(), signal).unwrap();
     if let Ok(name) = std::env::var(DIES_AT) {
         steps = 12;
-        fail::cfg_callback(name, || {
-            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL).unwrap();
-        })
-        .unwrap();
+        fail::cfg_callback(name, move || raise(Signal::KILL)).unwrap();
+    }
+    if let Ok(name) = std::env::var(STOPS_AT) {
+        let passes = AtomicU32::new(0);
+        let stop = move || {
+            if passes.fetch_add(1, Ordering::Relaxed) == 7 {
+                raise(Signal::STOP);
+                // The other threads stop first; without this the stop would come somewhere inside the next step.
+                std::thread::sleep(Duration::from_millis(300));
+            }
+        };
+        fail::cfg_callback(name, stop).unwrap();
     }
     bring_up(Path::new(&path), steps).await;
 }
@@ -250,11 +266,83 @@ fn every_fail_point_is_reached_and_survived() {
     for name in FAIL_POINTS {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("copy.db");
-        let status = victim(&path, Some(name)).wait().unwrap();
+        let status = victim(&path, Some((DIES_AT, name))).wait().unwrap();
         assert_eq!(status.signal(), Some(9), "`{name}` was not reached: {status}");
         check(&path);
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(bring_up(&path, 12));
         assert_eq!(check(&path), 12, "after a kill at `{name}`");
     }
+}
+
+/// Waits until the process is stopped by a signal.
+fn wait_until_stopped(child: &Child) {
+    let stat = format!("/proc/{}/stat", child.id());
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let is_stopped = || {
+        std::fs::read_to_string(&stat)
+            .unwrap()
+            .rsplit(") ")
+            .next()
+            .unwrap()
+            .starts_with('T')
+    };
+    while !is_stopped() {
+        assert!(Instant::now() < deadline, "the victim did not stop");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn newcomer() -> api::Lane {
+    api::Lane {
+        owner: sample::owner("newcomer"),
+        take_over: true,
+        ..sample::lane()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn owner_that_was_stopped_and_wakes_up_is_fenced() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("copy.db");
+    let mut child = victim(&path, Some((STOPS_AT, "sqlite.destination.after_commit")));
+    wait_until_stopped(&child);
+    let before = check(&path);
+    let mut session = open(&path, &newcomer()).await.unwrap();
+    assert_eq!(done(session.checkpoint()), before);
+    // One step of the newcomer's own, then the old owner wakes up.
+    for changeset in history(before + 1).filter(|changeset| !is_held(changeset, before)) {
+        let is_end = changeset.part.ends_consistent();
+        session.take(&Arc::new(changeset)).await.unwrap();
+        if is_end {
+            session.commit().await.unwrap();
+        }
+    }
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, Signal::CONT).unwrap();
+    let status = child.wait().unwrap();
+    assert_eq!(status.code(), Some(101), "the old owner went on: {status}");
+    assert_eq!(check(&path), before + 1);
+    session.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn owner_that_is_stopped_inside_its_transaction_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("copy.db");
+    let mut child = victim(&path, Some((STOPS_AT, "sqlite.destination.before_commit")));
+    wait_until_stopped(&child);
+    let before = check(&path);
+    let error = open(&path, &newcomer()).await.err().unwrap();
+    assert_eq!(error.retry(), api::Retry::After, "{error:?}");
+    assert!(
+        error.to_string().contains(&format!("victim pid {}", child.id())),
+        "{error}"
+    );
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let session = open(&path, &newcomer()).await.unwrap();
+    assert_eq!(done(session.checkpoint()), before, "what it had not committed is void");
+    session.close().await.unwrap();
+    assert_eq!(check(&path), before);
 }

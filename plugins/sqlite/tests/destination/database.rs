@@ -85,7 +85,9 @@ impl Database {
 
 /// In memory where the system has that: an fsync costs nothing there, and what survives power loss is not tested here.
 fn quick_directory() -> TempDir {
-    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap()
 }
 
 fn text(value: ValueRef<'_>) -> Option<String> {

@@ -53,7 +53,9 @@ fn row(id: u8, name: Option<u8>, amount: Option<u8>) -> Value {
 impl Writer {
     fn changes(&mut self) -> sample::Changes {
         let at = self.at + 1;
-        self.rows.take().unwrap_or_else(|| sample::changes(&sample::items()).at(at))
+        self.rows
+            .take()
+            .unwrap_or_else(|| sample::changes(&sample::items()).at(at))
     }
 
     fn session(&mut self) -> &mut Session {

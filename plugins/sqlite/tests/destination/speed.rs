@@ -203,6 +203,49 @@ async fn rows_per_second() {
             session.close().await.unwrap();
         }
     }
+    let mut session = open(&directory.path().join("small.db"), WriteMode::Upsert).await;
+    let (cpu, started) = (cpu_seconds(), Instant::now());
+    for (at, batch) in (1..).zip(&batches) {
+        let from = (at > 1).then_some(at - 1);
+        let pieces = (0..batch.len())
+            .step_by(31)
+            .map(|row| batch.slice(row..(row + 31).min(batch.len())));
+        session.apply(sample::changeset(from, at, pieces)).await.unwrap();
+    }
+    report(
+        "upsert, 31 rows a batch",
+        cpu_seconds() - cpu,
+        started.elapsed().as_secs_f64(),
+    );
+    session.close().await.unwrap();
+    let mut session = open(&directory.path().join("upsert.db"), WriteMode::Mirror).await;
+    let (cpu, started) = (cpu_seconds(), Instant::now());
+    session.apply(sample::begin_read(&schema, 2, false)).await.unwrap();
+    for (number, batch) in (1..).zip(&batches) {
+        let page = model::Page::new(0, number);
+        let page_batch = sample::page(&schema, 2, page, 1, &[]);
+        let page_batch = Batch {
+            rows: batch.rows.clone(),
+            ops: Ops::all(Op::Read, batch.len()),
+            commits: batch.commits.clone(),
+            ..page_batch
+        };
+        let delta = sample::page_delta(schema.stream(), 2, page);
+        session.apply(ChangeSet::rows(delta, vec![page_batch])).await.unwrap();
+    }
+    report(
+        "mirror, the same rows",
+        cpu_seconds() - cpu,
+        started.elapsed().as_secs_f64(),
+    );
+    let (cpu, started) = (cpu_seconds(), Instant::now());
+    session.apply(sample::end_read(schema.stream(), 2)).await.unwrap();
+    report(
+        "mirror, end of the read",
+        cpu_seconds() - cpu,
+        started.elapsed().as_secs_f64(),
+    );
+    session.close().await.unwrap();
     let conn = rusqlite::Connection::open(directory.path().join("select.db")).unwrap();
     let create = "PRAGMA journal_mode = wal; PRAGMA synchronous = FULL; CREATE TABLE wide (id INTEGER PRIMARY KEY, customer INTEGER, \
         quantity INTEGER, price REAL, discount REAL, is_paid BOOLEAN, name TEXT, email TEXT, note TEXT, created_at TEXT)";

@@ -238,3 +238,20 @@ async fn truncate_of_appended_rows_is_a_row_of_its_own() {
         ]
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn soft_deletes_that_were_switched_on_later_work_from_the_first_control_on() {
+    let database = Database::new();
+    let mut session = database.open(options(Deletes::Apply)).await;
+    let items = sample::items();
+    let batch = sample::changes(&items).insert(json!({"id": 1, "name": "a"})).batch();
+    session.apply(sample::changeset(None, 1, [batch])).await.unwrap();
+    session.close().await.unwrap();
+    let mut session = database.open(options(Deletes::Soft)).await;
+    let truncate = Control::Truncate {
+        stream: items.stream().clone(),
+    };
+    session.apply(sample::control(Some(1), 2, truncate)).await.unwrap();
+    session.close().await.unwrap();
+    assert_eq!(database.lines("SELECT id, _highwater_deleted FROM items"), ["1, 1"]);
+}
