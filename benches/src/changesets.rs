@@ -7,8 +7,8 @@ use serde_json::json;
 use crate::figure;
 use crate::rig::{Result, Rig, block_on, database, insert, until_rows};
 
-const EXISTING: u64 = 1_000;
-const ROWS: u64 = 400_000;
+const EXISTING: i64 = 1_000;
+const ROWS: i64 = 400_000;
 
 pub(crate) fn run() -> Result<()> {
     let on = figure::median(|| throughput(true))?;
@@ -43,7 +43,7 @@ fn throughput(checkpointing: bool) -> Result<f64> {
         let already = runtime.status()[0].destinations[0].rows;
         let started = Instant::now();
         until_rows(&runtime, EXISTING + ROWS).await?;
-        let rate = (EXISTING + ROWS - already) as f64 / started.elapsed().as_secs_f64();
+        let rate = (EXISTING + ROWS - already as i64) as f64 / started.elapsed().as_secs_f64();
         runtime.drain(std::time::Duration::from_secs(60)).await;
         Ok(rate)
     })

@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::figure;
 use crate::rig::{Result, Rig, block_on, database, until_rows};
 
-const ROWS: u64 = 1_000_000;
+const ROWS: i64 = 1_000_000;
 
 pub(crate) fn to_sqlite() -> Result<()> {
     let dir = tempfile::tempdir()?;

@@ -123,7 +123,9 @@ async fn actors_chain(hops: usize, with_credit: bool) -> Result<f64, Box<dyn Err
     let changeset = Arc::new(ChangeSet::rows(Delta::none(), Vec::new()));
     let started = Instant::now();
     for _ in 0..MESSAGES {
-        send(&first, edge.as_deref(), Arc::clone(&changeset)).await?;
+        send(&first, edge.as_deref(), Arc::clone(&changeset))
+            .await
+            .map_err(|error| error.to_string())?;
     }
     is_done.await?;
     Ok(started.elapsed().as_nanos() as f64 / MESSAGES as f64)

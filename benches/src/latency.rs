@@ -6,10 +6,10 @@ use serde_json::json;
 
 use crate::rig::{Result, Rig, block_on, database, insert, until_rows};
 
-const COMMITS: u64 = 1_000;
+const COMMITS: i64 = 1_000;
 /// Two hundred commits a second of ten rows each: far below what the pipeline can do, as an application would.
 const INTERVAL: Duration = Duration::from_millis(5);
-const ROWS_PER_COMMIT: u64 = 10;
+const ROWS_PER_COMMIT: i64 = 10;
 
 pub(crate) fn run() -> Result<()> {
     let dir = tempfile::tempdir()?;
@@ -24,7 +24,7 @@ pub(crate) fn run() -> Result<()> {
         .await?;
         until_rows(&runtime, 1_000).await?;
         let (path, reader_path) = (source.clone(), copy.clone());
-        let (committed, commits) = std::sync::mpsc::channel::<(u64, Instant)>();
+        let (committed, commits) = std::sync::mpsc::channel::<(i64, Instant)>();
         let writer = std::thread::spawn(move || -> std::result::Result<(), String> {
             let db = rusqlite::Connection::open(path).map_err(|e| e.to_string())?;
             db.execute_batch("PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 5000")
@@ -48,7 +48,7 @@ pub(crate) fn run() -> Result<()> {
             let mut waits = Vec::new();
             for (id, at) in commits {
                 while newest
-                    .query_row([], |row| row.get::<_, Option<u64>>(0))
+                    .query_row([], |row| row.get::<_, Option<i64>>(0))
                     .map_err(|e| e.to_string())?
                     < Some(id)
                 {

@@ -64,7 +64,7 @@ pipelines:
             return Err("no row after 30 s".into());
         }
         let count = rusqlite::Connection::open_with_flags(&copy, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)
-            .and_then(|db| db.query_row("SELECT count(*) FROM items", [], |row| row.get::<_, u64>(0)));
+            .and_then(|db| db.query_row("SELECT count(*) FROM items", [], |row| row.get::<_, i64>(0)));
         if count.is_ok_and(|count| count > 0) {
             break started.elapsed().as_secs_f64();
         }

@@ -131,7 +131,8 @@ fn destination(name: &str, rig: Rig, registry: &Arc<Registry>, context: &BuildCo
 }
 
 /// Waits until every destination has `rows` durable.
-pub(crate) async fn until_rows(runtime: &Runtime, rows: u64) -> Result<()> {
+pub(crate) async fn until_rows(runtime: &Runtime, rows: i64) -> Result<()> {
+    let rows = rows.unsigned_abs();
     let started = Instant::now();
     loop {
         let status = &runtime.status()[0];
@@ -154,7 +155,7 @@ pub(crate) async fn until_rows(runtime: &Runtime, rows: u64) -> Result<()> {
 }
 
 /// A database with `rows` rows of ten columns, about 130 bytes each.
-pub(crate) fn database(path: &Path, rows: u64) -> Result<()> {
+pub(crate) fn database(path: &Path, rows: i64) -> Result<()> {
     let db = rusqlite::Connection::open(path)?;
     db.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
@@ -165,7 +166,7 @@ pub(crate) fn database(path: &Path, rows: u64) -> Result<()> {
 }
 
 /// Inserts rows `from..from + count` in one transaction.
-pub(crate) fn insert(db: &rusqlite::Connection, from: u64, count: u64) -> Result<()> {
+pub(crate) fn insert(db: &rusqlite::Connection, from: i64, count: i64) -> Result<()> {
     db.execute(
         "WITH RECURSIVE n(i) AS (SELECT ?1 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < ?1 + ?2)
          INSERT INTO items SELECT i, 'name ' || i, 'a text of some length ' || (i * 7), i * 3, -i, i / 3.0, i * 1.5,

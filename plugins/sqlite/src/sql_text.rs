@@ -40,15 +40,15 @@ pub(crate) fn parse_create_index(sql: &str) -> Option<IndexText> {
 
 /// A term without the collation and the direction that may follow it.
 fn expression_of_term(sql: &str, mut term: &[Token]) -> Option<String> {
-    if let [rest @ .., last] = term {
-        if last.is_word(sql, "ASC") || last.is_word(sql, "DESC") {
-            term = rest;
-        }
+    if let [rest @ .., last] = term
+        && (last.is_word(sql, "ASC") || last.is_word(sql, "DESC"))
+    {
+        term = rest;
     }
-    if let [rest @ .., collate, _name] = term {
-        if collate.is_word(sql, "COLLATE") {
-            term = rest;
-        }
+    if let [rest @ .., collate, _name] = term
+        && collate.is_word(sql, "COLLATE")
+    {
+        term = rest;
     }
     span(sql, term)
 }
