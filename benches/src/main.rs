@@ -23,7 +23,9 @@ mod rig;
 
 use std::process::ExitCode;
 
-const BENCHES: &[(&str, fn() -> Result<(), Box<dyn std::error::Error>>)] = &[
+type Bench = fn() -> rig::Result<()>;
+
+const BENCHES: &[(&str, Bench)] = &[
     ("hop", hop::run),
     ("changesets", changesets::run),
     ("sqlite", copy::to_sqlite),

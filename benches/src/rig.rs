@@ -14,6 +14,9 @@ use state::{SledStore, StateStore};
 
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
+/// Puts something around a destination.
+pub(crate) type Wrap = Arc<dyn Fn(Box<dyn Destination>) -> Box<dyn Destination> + Send + Sync>;
+
 /// What differs between benches.
 pub(crate) struct Rig {
     pub(crate) connector: &'static str,
@@ -24,7 +27,7 @@ pub(crate) struct Rig {
     pub(crate) window_max_bytes: usize,
     pub(crate) checkpointing: bool,
     /// Wraps the destination.
-    pub(crate) wrap: Option<Arc<dyn Fn(Box<dyn Destination>) -> Box<dyn Destination> + Send + Sync>>,
+    pub(crate) wrap: Option<Wrap>,
 }
 
 impl Rig {
