@@ -30,7 +30,11 @@ pub(crate) struct Options {
 }
 
 /// How a source that is away is tried again.
-const AWAY: Backoff = Backoff { min: Duration::from_millis(500), max: Duration::from_secs(60), give_up_after: None };
+const AWAY: Backoff = Backoff {
+    min: Duration::from_millis(500),
+    max: Duration::from_secs(60),
+    give_up_after: None,
+};
 /// How long to wait for somebody to put right what a look at a source found wrong.
 const OPERATOR_WAIT: Duration = Duration::from_secs(30);
 
@@ -132,8 +136,9 @@ impl Session {
             match end {
                 Ok(End::Outcome(outcome)) => self.outcomes.push(outcome),
                 Ok(End::StateLost(error)) => {
-                    return Err(Failure::environment(error.code(), chain(&*error))
-                        .hint(error.hint().unwrap_or_default()));
+                    return Err(
+                        Failure::environment(error.code(), chain(&*error)).hint(error.hint().unwrap_or_default())
+                    );
                 }
                 Err(panic) => {
                     let error = Error::new("E0711", Retry::Never, "cannot supervise a pipeline").caused_by(panic);
@@ -165,9 +170,21 @@ impl Session {
         if let Some(http) = self.http.take() {
             http.stop().await;
         }
-        let failed = self.outcomes.iter().filter(|outcome| failure_of(outcome).is_some()).count();
-        let exit = if failed > 0 && failed == self.outcomes.len() { Exit::Failed } else { Exit::Done };
-        info!(elapsed_seconds = self.started.elapsed().as_secs_f64(), exit = exit.code(), "stopped");
+        let failed = self
+            .outcomes
+            .iter()
+            .filter(|outcome| failure_of(outcome).is_some())
+            .count();
+        let exit = if failed > 0 && failed == self.outcomes.len() {
+            Exit::Failed
+        } else {
+            Exit::Done
+        };
+        info!(
+            elapsed_seconds = self.started.elapsed().as_secs_f64(),
+            exit = exit.code(),
+            "stopped"
+        );
         exit
     }
 
@@ -209,7 +226,12 @@ impl Bringing {
                 end_of(runtime.all_ended().await)
             }
             Err(error) => {
-                error!(pipeline = name, code = error.code(), error = error.chain(), "pipeline failed");
+                error!(
+                    pipeline = name,
+                    code = error.code(),
+                    error = error.chain(),
+                    "pipeline failed"
+                );
                 self.running.set_over(&name, Some(trouble(&error, 1)));
                 End::Outcome(Outcome::Failed(Arc::new(error)))
             }
@@ -233,10 +255,17 @@ impl Bringing {
             };
             let name = &looked.blueprint.plan.name;
             warn!(
-                pipeline = name, component = "source", code = error.code(), error = error.chain(), hint = error.remedy(),
-                attempt, next_try_seconds = wait.as_secs_f64(), "source retrying"
+                pipeline = name,
+                component = "source",
+                code = error.code(),
+                error = error.chain(),
+                hint = error.remedy(),
+                attempt,
+                next_try_seconds = wait.as_secs_f64(),
+                "source retrying"
             );
-            self.running.set_waiting(name, trouble(error, attempt), Some(Instant::now() + wait));
+            self.running
+                .set_waiting(name, trouble(error, attempt), Some(Instant::now() + wait));
             tokio::time::sleep(wait).await;
             looked = look_at(looked.blueprint).await;
             attempt += 1;
@@ -256,9 +285,11 @@ impl Bringing {
 }
 
 fn first_finding(resolved: &crate::assembly::Resolved) -> Error {
-    let errors = resolved.findings.iter().map(|(_, _, finding)| finding);
-    let worst = errors.filter(|finding| finding.severity == config::Severity::Error).next();
-    let (code, message) = worst.map_or(("E0202", String::new()), |finding| (finding.code, finding.message.clone()));
+    let mut findings = resolved.findings.iter().map(|(_, _, finding)| finding);
+    let worst = findings.find(|finding| finding.severity == config::Severity::Error);
+    let (code, message) = worst.map_or(("E0202", String::new()), |finding| {
+        (finding.code, finding.message.clone())
+    });
     let error = Error::new(code, Retry::Operator, message);
     match worst.and_then(|finding| finding.hints.first()) {
         Some(hint) => error.hint(hint),
