@@ -3,8 +3,8 @@
 //! Constraints, each of them measured:
 //! - **The user's statement must never fail because of us.** Nothing here raises, casts or has a constraint.
 //! - **The user's own DDL must keep working.** SQLite refuses to drop a column that a trigger names, so every column
-//!   that could be dropped is named through a scope: in `(SELECT NEW."b")` below a `FROM (SELECT NULL AS "b") AS NEW`,
-//!   the inner select finds the trigger's `NEW`; once the column is gone, it finds the outer one and answers NULL.
+//!   that could be dropped is named through a scope: in `(SELECT (SELECT NEW."b") FROM (SELECT NULL AS "b") AS NEW)` the
+//!   innermost select finds the trigger's `NEW`; once the column is gone, it finds the outer one and answers NULL.
 //! - **REPLACE must be seen.** With `recursive_triggers` off (the default) rows that `INSERT OR REPLACE` and `UPDATE OR
 //!   REPLACE` push out fire no trigger. So a BEFORE trigger copies the rows that collide with `NEW` into a stage table,
 //!   and the AFTER trigger logs as deleted those that are gone.
@@ -157,14 +157,8 @@ impl Writer<'_> {
                 values.push_str(&format!(", {}", self.value(alias, column)));
             }
         }
-        let scopes: Vec<String> = aliases.iter().filter_map(|alias| self.scope(alias)).collect();
-        let from = if scopes.is_empty() {
-            String::new()
-        } else {
-            format!(" FROM {}", scopes.join(" CROSS JOIN "))
-        };
         format!(
-            "INSERT INTO {}(layout, op, at{into}) SELECT {}, {}, {NOW}{values}{from}",
+            "INSERT INTO {}(layout, op, at{into}) SELECT {}, {}, {NOW}{values}",
             self.names.changes(),
             self.layout,
             op as i64,
@@ -284,7 +278,7 @@ impl Writer<'_> {
                 match &term.what {
                     TermOf::Column(column) => {
                         let name = quoted(&self.table.columns[*column].name);
-                        format!("t.{name} = {} COLLATE {collation}", self.new_value(*column))
+                        format!("t.{name} = {} COLLATE {collation}", self.value("NEW", *column))
                     }
                     TermOf::Rowid => self.same_row("t", "NEW"),
                     TermOf::Expression(text) => {
@@ -292,7 +286,7 @@ impl Writer<'_> {
                             .map(|column| {
                                 format!(
                                     "{} AS {}",
-                                    self.new_value(column),
+                                    self.value("NEW", column),
                                     quoted(&self.table.columns[column].name)
                                 )
                             })
@@ -320,7 +314,7 @@ impl Writer<'_> {
     /// and computes generated columns from what is loaded; so where a generated column counts, all must be named.
     fn mention_all_of_new(&self) -> Vec<String> {
         let all: Vec<String> = (0..self.table.columns.len())
-            .map(|column| self.new_value(column))
+            .map(|column| self.value("NEW", column))
             .collect();
         // A function takes at most 127 arguments by default.
         all.chunks(100)
@@ -366,23 +360,14 @@ impl Writer<'_> {
         (!nulls.is_empty()).then(|| format!("(SELECT {}) AS {alias}", nulls.join(", ")))
     }
 
-    /// A column of `alias`, below its [`scope`](Self::scope) where it could be dropped.
+    /// A column of `NEW` or `OLD`, which is NULL once the column is dropped. (A scope for each column is cheaper than one
+    /// for the statement: two of those would be joined, which costs more than the whole rest.)
     fn value(&self, alias: &str, column: usize) -> String {
         let name = quoted(&self.table.columns[column].name);
         if self.table.columns[column].is_permanent {
             format!("{alias}.{name}")
         } else {
-            format!("(SELECT {alias}.{name})")
-        }
-    }
-
-    /// A column of `NEW` with a scope of its own.
-    fn new_value(&self, column: usize) -> String {
-        let name = quoted(&self.table.columns[column].name);
-        if self.table.columns[column].is_permanent {
-            format!("NEW.{name}")
-        } else {
-            format!("(SELECT (SELECT NEW.{name}) FROM (SELECT NULL AS {name}) AS NEW)")
+            format!("(SELECT (SELECT {alias}.{name}) FROM (SELECT NULL AS {name}) AS {alias})")
         }
     }
 
