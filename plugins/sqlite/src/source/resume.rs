@@ -20,7 +20,7 @@ use super::reads::{Cut, Read};
 use crate::capture::install::Captured;
 use crate::capture::marks::{self, Mark};
 use crate::capture::names::Names;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// The verdicts, and the start that follows from those who can continue.
 pub(crate) struct Resumption {
