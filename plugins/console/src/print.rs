@@ -9,7 +9,7 @@ use arrow::util::pretty::pretty_format_batches;
 use model::{Batch, Body, ChangeSet, Control, Timestamp};
 use serde_json::{Map, Value, json};
 
-use crate::cell;
+use super::cell;
 
 /// A cell of a table is cut after this many characters: longer ones would break every line of the terminal.
 const CELL_CHARS_MAX: usize = 60;
