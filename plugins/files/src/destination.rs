@@ -14,7 +14,7 @@ use std::time::Duration;
 use api::{Capabilities, CommitPoint, Destination, Guarantee, Holds, Lane, OnSchemaChange, WriteMode, Written};
 use async_trait::async_trait;
 use fail::fail_point;
-use model::{Batch, Body, ChangeSet, Control, Delta, Order, Partition, StreamSchema, Timestamp};
+use model::{Batch, Body, ChangeSet, Control, Delta, Order, Partition, StreamId, Timestamp};
 
 use crate::error::{Error, Result};
 use crate::folder::{self, Folder, blocking};
@@ -92,7 +92,8 @@ pub(crate) fn capabilities(budget_bytes: usize) -> Capabilities {
         ddl_in_transaction: true,
         keeps_checkpoint: true,
         buffer_bytes: budget_bytes,
-        commit_interval_min: Duration::from_secs(1),
+        // A file for each minute is what people expect; a batch configured to wait less does commit earlier.
+        commit_interval_min: Duration::from_secs(60),
     }
 }
 
@@ -186,7 +187,7 @@ impl Open {
         let mut jobs = Vec::with_capacity(batches.len());
         for batch in batches.iter().filter(|batch| !batch.is_empty()) {
             let stream = batch.schema.stream();
-            let shape = self.take_schema(&batch.schema).await?;
+            let shape = self.streams.take_schema(&batch.schema).await?;
             self.streams.set_has_rows(stream);
             self.newest_commit = self.newest_commit.max(history::newest_time(batch));
             jobs.push((batch.clone(), shape));
@@ -206,13 +207,13 @@ impl Open {
     async fn write_control(mut self, control: &Control, delta: &Delta) -> Result<Self> {
         match control {
             Control::Schema { schema } => {
-                self.take_schema(schema).await?;
+                self.streams.take_schema(schema).await?;
                 Ok(self)
             }
             Control::BeginRead {
                 schema, empty_first, ..
             } => {
-                let shape = self.take_schema(schema).await?;
+                let shape = self.streams.take_schema(schema).await?;
                 let marker = match empty_first {
                     true => Marker::Truncate,
                     false => Marker::BeginRead,
@@ -250,20 +251,13 @@ impl Open {
         Ok(self)
     }
 
-    async fn take_schema(&mut self, schema: &Arc<StreamSchema>) -> Result<Shape> {
-        self.streams.take_schema(schema).await?;
-        let shape = self.streams.shape(schema.stream()).cloned();
-        // It was put there a line ago.
-        shape.ok_or(Error::NotOpen { verb: "write" })
-    }
-
     /// The shape of a stream, from what is stored if nothing of it was written yet.
-    async fn known_shape(&mut self, stream: &model::StreamId) -> Result<Option<Shape>> {
+    async fn known_shape(&mut self, stream: &StreamId) -> Result<Option<Shape>> {
         if let Some(shape) = self.streams.shape(stream) {
-            return Ok(Some(shape.clone()));
+            return Ok(Some(shape));
         }
         match self.streams.stored_schema(stream).await? {
-            Some(schema) => self.take_schema(&schema).await.map(Some),
+            Some(schema) => self.streams.take_schema(&schema).await.map(Some),
             None => Ok(None),
         }
     }

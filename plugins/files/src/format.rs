@@ -192,10 +192,18 @@ impl<W: Write + Send> Encoder<W> {
         Ok(())
     }
 
-    /// Bytes held in memory until the next row group.
+    /// Bytes held in memory until the next row group, its dictionaries and their indices included.
     pub(crate) fn buffered_bytes(&self) -> usize {
         match self {
             Encoder::Parquet(writer) => writer.memory_size(),
+            Encoder::Csv(_) | Encoder::Ndjson(_) => 0,
+        }
+    }
+
+    /// About how many bytes what is buffered will add to the file.
+    pub(crate) fn pending_bytes(&self) -> usize {
+        match self {
+            Encoder::Parquet(writer) => writer.in_progress_size(),
             Encoder::Csv(_) | Encoder::Ndjson(_) => 0,
         }
     }

@@ -87,3 +87,25 @@ pub fn read_manifests(root: impl AsRef<Path>) -> api::Result<Vec<Manifest>> {
         Err(panic) => std::panic::resume_unwind(panic),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_fail_point_is_listed() {
+        let mut found = BTreeSet::new();
+        let sources = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src")).expect("the sources are there");
+        for source in sources {
+            let path = source.expect("a directory entry").path();
+            let text = std::fs::read_to_string(path).expect("a source file");
+            let calls = text.split("fail_point!(").skip(1);
+            let names = calls.filter_map(|rest| rest.strip_prefix('"')?.split_once('"'));
+            // This file has the call's name in a text as well.
+            let names = names.map(|(name, _)| name).filter(|name| name.starts_with("files."));
+            found.extend(names.map(str::to_owned));
+        }
+        let listed: BTreeSet<String> = super::FAIL_POINTS.iter().map(|name| (*name).to_owned()).collect();
+        assert_eq!(listed, found);
+    }
+}

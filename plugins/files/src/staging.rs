@@ -99,7 +99,7 @@ impl Staging {
         let fits = |open: &OpenFile| {
             open.entry.schema == target.schema.id()
                 && layout::directory_of(&open.entry.path) == target.directory
-                && open.bytes.load(Ordering::Relaxed) + (open.encoder.buffered_bytes() as u64) < self.file_bytes_max
+                && open.bytes.load(Ordering::Relaxed) + (open.encoder.pending_bytes() as u64) < self.file_bytes_max
         };
         if self.open.get(stream).is_some_and(|open| !fits(open)) {
             self.finish(stream)?;

@@ -66,8 +66,8 @@ impl Streams {
     }
 
     /// The shape of a stream whose schema was taken.
-    pub(crate) fn shape(&self, stream: &StreamId) -> Option<&Shape> {
-        self.shapes.get(stream)
+    pub(crate) fn shape(&self, stream: &StreamId) -> Option<Shape> {
+        self.shapes.get(stream).cloned()
     }
 
     pub(crate) fn has_rows(&self, stream: &StreamId) -> bool {
@@ -95,14 +95,10 @@ impl Streams {
     }
 
     /// Makes rows of this schema writable, or says why they are not.
-    pub(crate) async fn take_schema(&mut self, schema: &Arc<StreamSchema>) -> Result<()> {
+    pub(crate) async fn take_schema(&mut self, schema: &Arc<StreamSchema>) -> Result<Shape> {
         let stream = schema.stream();
-        if self
-            .shapes
-            .get(stream)
-            .is_some_and(|shape| shape.incoming == schema.id())
-        {
-            return Ok(());
+        if let Some(shape) = self.shape(stream).filter(|shape| shape.incoming == schema.id()) {
+            return Ok(shape);
         }
         if let Some(column) = history::reserved_column(schema) {
             return Err(Error::Reserved {
@@ -133,8 +129,8 @@ impl Streams {
             ..entry
         };
         self.entries.insert(stream.clone(), entry);
-        self.shapes.insert(stream.clone(), shape);
-        Ok(())
+        self.shapes.insert(stream.clone(), shape.clone());
+        Ok(shape)
     }
 
     /// The schema of a stream's newest committed rows; `None` for a stream that is not known.

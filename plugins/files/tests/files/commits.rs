@@ -97,6 +97,19 @@ async fn full_file_is_followed_by_another_in_the_same_commit() {
 }
 
 #[tokio::test]
+async fn small_transactions_of_one_commit_share_a_file() {
+    for format in FORMATS {
+        let base = tempfile::tempdir().unwrap();
+        let mut session = open(format, json!({"file_bytes_max": "64KiB"}), base.path()).await;
+        for order in 1..=20 {
+            session.write(inserts(&sample::items(), order, [order])).await.unwrap();
+        }
+        session.commit().await.unwrap();
+        assert_eq!(data_files(&base.path().join("out")).len(), 1, "{format}");
+    }
+}
+
+#[tokio::test]
 async fn more_streams_than_open_files_share_one_commit() {
     let base = tempfile::tempdir().unwrap();
     let mut session = open("parquet", json!({}), base.path()).await;

@@ -141,22 +141,43 @@ async fn child_fills_the_disk() {
         drop(session);
         fs::remove_dir_all(root).unwrap();
     }
-    println!("the disk was full");
+    println!("the child is done");
 }
 
-#[test]
-fn full_disk_is_an_operators_matter_and_leaves_whole_files() {
+/// Not a test: meets a directory on a read-only file system.
+#[tokio::test]
+#[ignore = "run on a read-only file system by the test below"]
+async fn child_meets_a_read_only_disk() {
+    let Ok(base) = std::env::var("HIGHWATER_FILES_CHILD") else {
+        return;
+    };
+    let base = Path::new(&base);
+    for error in [
+        refusal(base, "./out/{stream}").await,
+        findings(base, "./out/{stream}").await.remove(0),
+    ] {
+        assert_eq!((error.code(), error.retry()), ("E0551", Retry::Operator), "{error:?}");
+        assert!(error.remedy().unwrap().contains("make it writable"), "{error:?}");
+    }
+    println!("the child is done");
+}
+
+/// Runs a child test on a file system of its own, which `mount` makes; what it said.
+fn on_own_file_system(mount: &str, child: &str) -> Option<String> {
     let base = tempfile::tempdir().unwrap();
-    let script = "mount -t tmpfs -o size=2m tmpfs \"$HIGHWATER_FILES_CHILD\" && exec \"$0\" --exact \
-                  environment::child_fills_the_disk --ignored --nocapture";
+    let script =
+        format!("cd \"$HIGHWATER_FILES_CHILD\" && {mount} && exec \"$0\" --exact {child} --ignored --nocapture");
     let child = Command::new("unshare")
-        .args(["--user", "--map-root-user", "--mount", "sh", "-c", script])
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c", &script])
         .arg(std::env::current_exe().unwrap())
         .env("HIGHWATER_FILES_CHILD", base.path())
         .output();
     let output = match child {
         Ok(output) => output,
-        Err(error) => return println!("skipped: unshare does not start: {error}"),
+        Err(error) => {
+            println!("skipped: unshare does not start: {error}");
+            return None;
+        }
     };
     let said = format!(
         "{}{}",
@@ -164,7 +185,32 @@ fn full_disk_is_an_operators_matter_and_leaves_whole_files() {
         String::from_utf8_lossy(&output.stderr)
     );
     if said.contains("unshare:") || said.contains("mount:") {
-        return println!("skipped: no small file system: {said}");
+        println!("skipped: no file system of its own: {said}");
+        return None;
     }
-    assert!(output.status.success() && said.contains("the disk was full"), "{said}");
+    Some(said)
+}
+
+#[test]
+fn full_disk_is_an_operators_matter_and_leaves_whole_files() {
+    // The child names the directory by its path, which leads to the new file system.
+    let mount = "mount -t tmpfs -o size=2m tmpfs \"$HIGHWATER_FILES_CHILD\"";
+    if let Some(said) = on_own_file_system(mount, "environment::child_fills_the_disk") {
+        assert!(
+            said.contains("the child is done") && said.contains("1 passed"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn read_only_disk_is_an_operators_matter() {
+    let base = "\"$HIGHWATER_FILES_CHILD\"";
+    let mount = format!("mount -t tmpfs tmpfs {base} && mount -o remount,ro {base}");
+    if let Some(said) = on_own_file_system(&mount, "environment::child_meets_a_read_only_disk") {
+        assert!(
+            said.contains("the child is done") && said.contains("1 passed"),
+            "{said}"
+        );
+    }
 }
