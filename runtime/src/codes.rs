@@ -122,7 +122,11 @@ pub(crate) fn find(id: &str) -> Option<Code> {
 
 /// The code of this id, also if nobody has explained it.
 pub(crate) fn of(id: &'static str) -> Code {
-    find(id).unwrap_or(Code { id, title: "", explain: "" })
+    find(id).unwrap_or(Code {
+        id,
+        title: "",
+        explain: "",
+    })
 }
 
 /// The same for a text that comes from elsewhere; what nobody knows is the runtime's.
@@ -142,7 +146,11 @@ mod tests {
         let ids: BTreeSet<&str> = all.iter().map(|code| code.id).collect();
         assert_eq!(ids.len(), all.len(), "an id is used twice");
         for code in all {
-            assert!(!code.title.is_empty() && code.explain.len() > 40, "{} is not explained", code.id);
+            assert!(
+                !code.title.is_empty() && code.explain.len() > 40,
+                "{} is not explained",
+                code.id
+            );
         }
     }
 }

@@ -33,14 +33,23 @@ impl Configuration {
         let started = Instant::now();
         let registry = Arc::new(assembly::registry());
         let catalog = assembly::catalog(&registry);
-        let paths = if files.is_empty() { named_or_found(global) } else { files.to_vec() };
+        let paths = if files.is_empty() {
+            named_or_found(global)
+        } else {
+            files.to_vec()
+        };
         let read = environment(global).and_then(|environment| Ok((config::read_inputs(&paths)?, environment)));
         let mut loaded = match read {
             Ok((inputs, environment)) => config::load(&inputs, &catalog, &environment),
             Err(findings) => unreadable(&catalog, findings),
         };
         assembly::check(&mut loaded, &registry);
-        Configuration { loaded, registry, paths, elapsed: started.elapsed() }
+        Configuration {
+            loaded,
+            registry,
+            paths,
+            elapsed: started.elapsed(),
+        }
     }
 
     /// The plan of a configuration without errors; else all findings are printed.
@@ -72,7 +81,10 @@ impl Configuration {
     /// The blueprints of all pipelines, or of those named.
     pub(crate) fn blueprints(&self, names: &[String]) -> Result<Vec<Blueprint>, Failure> {
         let all = Blueprint::all(&self.loaded, &self.registry)?;
-        if let Some(unknown) = names.iter().find(|name| !all.iter().any(|blueprint| blueprint.plan.name == **name)) {
+        if let Some(unknown) = names
+            .iter()
+            .find(|name| !all.iter().any(|blueprint| blueprint.plan.name == **name))
+        {
             let known: Vec<&str> = all.iter().map(|blueprint| blueprint.plan.name.as_str()).collect();
             return Err(unknown_pipeline(unknown, &known));
         }
@@ -113,9 +125,16 @@ pub(crate) const SOCKET: &str = "admin.sock";
 
 /// The failure of naming a pipeline that is not there.
 pub(crate) fn unknown_pipeline(name: &str, known: &[&str]) -> Failure {
-    let known = known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-    Failure::input(crate::codes::E0723.id, format!("cannot find pipeline `{name}`"))
-        .hint(if known.is_empty() { "there is none".to_owned() } else { format!("there is {known}") })
+    let known = known
+        .iter()
+        .map(|name| format!("`{name}`"))
+        .collect::<Vec<_>>()
+        .join(", ");
+    Failure::input(crate::codes::E0723.id, format!("cannot find pipeline `{name}`")).hint(if known.is_empty() {
+        "there is none".to_owned()
+    } else {
+        format!("there is {known}")
+    })
 }
 
 fn named_or_found(global: &Global) -> Vec<PathBuf> {
@@ -129,7 +148,9 @@ fn named_or_found(global: &Global) -> Vec<PathBuf> {
 
 fn environment(global: &Global) -> Result<ProcessEnvironment, Vec<Finding>> {
     let fallback = global.env_file.as_deref().map(config::read_env_file).transpose()?;
-    Ok(ProcessEnvironment { fallback: fallback.unwrap_or_default() })
+    Ok(ProcessEnvironment {
+        fallback: fallback.unwrap_or_default(),
+    })
 }
 
 fn unreadable(catalog: &Catalog, findings: Vec<Finding>) -> Loaded {

@@ -34,7 +34,14 @@ pub(crate) struct Problem {
 impl<'a> Envelope<'a> {
     /// An answer.
     pub(crate) fn result(command: &'a str, ok: bool, result: Value) -> Self {
-        Envelope { command, ok, summary: None, findings: &[], result, error: None }
+        Envelope {
+            command,
+            ok,
+            summary: None,
+            findings: &[],
+            result,
+            error: None,
+        }
     }
 
     /// No answer.
@@ -44,7 +51,10 @@ impl<'a> Envelope<'a> {
             message: failure.message.clone(),
             hint: failure.hint.clone(),
         };
-        Envelope { error: Some(error), ..Envelope::result(command, false, Value::Null) }
+        Envelope {
+            error: Some(error),
+            ..Envelope::result(command, false, Value::Null)
+        }
     }
 
     /// As text.

@@ -120,7 +120,12 @@ impl Failure {
     }
 
     fn new(exit: Exit, code: &'static str, message: impl Into<String>) -> Self {
-        Failure { exit, code, message: message.into(), hint: None }
+        Failure {
+            exit,
+            code,
+            message: message.into(),
+            hint: None,
+        }
     }
 
     /// Adds the remedy.
@@ -141,13 +146,23 @@ impl Failure {
 impl From<api::Error> for Failure {
     fn from(error: api::Error) -> Self {
         let hint = error.remedy().map(str::to_owned);
-        Failure { exit: Exit::of(error.retry()), code: error.code(), message: error.chain(), hint }
+        Failure {
+            exit: Exit::of(error.retry()),
+            code: error.code(),
+            message: error.chain(),
+            hint,
+        }
     }
 }
 
 impl From<StateError> for Failure {
     fn from(error: StateError) -> Self {
-        Failure { exit: Exit::Environment, code: error.code(), message: chain(&error), hint: error.hint() }
+        Failure {
+            exit: Exit::Environment,
+            code: error.code(),
+            message: chain(&error),
+            hint: error.hint(),
+        }
     }
 }
 

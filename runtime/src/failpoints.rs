@@ -11,7 +11,12 @@ const VARIABLE: &str = "HIGHWATER_FAILPOINT";
 
 /// Every fail-point of every crate.
 pub(crate) fn names() -> Vec<&'static str> {
-    let lists: [&[&'static str]; 4] = [actors::FAIL_POINTS, state::FAIL_POINTS, files::FAIL_POINTS, sqlite::FAIL_POINTS];
+    let lists: [&[&'static str]; 4] = [
+        actors::FAIL_POINTS,
+        state::FAIL_POINTS,
+        files::FAIL_POINTS,
+        sqlite::FAIL_POINTS,
+    ];
     let mut names: Vec<_> = lists.into_iter().flatten().copied().collect();
     names.sort_unstable();
     names
@@ -19,7 +24,9 @@ pub(crate) fn names() -> Vec<&'static str> {
 
 /// Arms what the environment names. Dropping the scenario disarms it.
 pub(crate) fn arm() -> Result<Option<fail::FailScenario<'static>>, Failure> {
-    let Some(wanted) = std::env::var_os(VARIABLE) else { return Ok(None) };
+    let Some(wanted) = std::env::var_os(VARIABLE) else {
+        return Ok(None);
+    };
     let wanted = wanted.to_string_lossy().into_owned();
     let scenario = fail::FailScenario::setup();
     for point in wanted.split(',').filter(|point| !point.is_empty()) {
@@ -38,9 +45,12 @@ pub(crate) fn arm() -> Result<Option<fail::FailScenario<'static>>, Failure> {
 }
 
 fn parse(point: &str) -> Result<(&str, u64), String> {
-    let (name, nth) = point.rsplit_once(':').ok_or_else(|| format!("cannot read fail-point `{point}`: expected `NAME:NTH`"))?;
+    let (name, nth) = point
+        .rsplit_once(':')
+        .ok_or_else(|| format!("cannot read fail-point `{point}`: expected `NAME:NTH`"))?;
     let nth = nth.parse().ok().filter(|nth| *nth > 0);
-    let nth = nth.ok_or_else(|| format!("cannot read fail-point `{point}`: expected a number from 1 behind the colon"))?;
+    let nth =
+        nth.ok_or_else(|| format!("cannot read fail-point `{point}`: expected a number from 1 behind the colon"))?;
     if !names().contains(&name) {
         return Err(format!("cannot arm fail-point `{name}`: there is none of that name"));
     }

@@ -27,7 +27,8 @@ impl Signals {
     /// From now on signals are ours.
     pub(crate) fn listen() -> Result<Signals, Failure> {
         let listen = |kind| {
-            signal(kind).map_err(|error| Failure::environment(codes::E0731.id, "cannot listen to signals").caused_by(error))
+            signal(kind)
+                .map_err(|error| Failure::environment(codes::E0731.id, "cannot listen to signals").caused_by(error))
         };
         Ok(Signals {
             interrupt: listen(SignalKind::interrupt())?,

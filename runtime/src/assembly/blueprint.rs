@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use actors::{Backoff, BatchLimits, DestinationSpec, Limits, Make, PipelineSpec, TransformerSpec};
 use api::{
-    BuildContext, Destination, DestinationOptions, Error, PlannedStream, Registry, Retry, Source, SpecError, Transformer,
+    BuildContext, Destination, DestinationOptions, Error, PlannedStream, Registry, Retry, Source, SpecError,
+    Transformer,
 };
 use config::{
     Deletes, DestinationPlan, Loaded, OnSchemaChange, Part, PipelinePlan, RuntimePlan, TransformerPlan, WhenBehind,
@@ -41,7 +42,12 @@ impl Blueprint {
         let connector = plan.source.connector.as_str();
         let entry = registry.sources.get(connector).ok_or_else(|| unknown(connector))?;
         let source = entry.build(plan.source.spec.value().clone(), &cx).map_err(refused)?;
-        Ok(Blueprint { plan: plan.clone(), source: Arc::from(source), cx, registry: Arc::clone(registry) })
+        Ok(Blueprint {
+            plan: plan.clone(),
+            source: Arc::from(source),
+            cx,
+            registry: Arc::clone(registry),
+        })
     }
 
     /// Its name.
@@ -76,7 +82,12 @@ impl Blueprint {
             source: Arc::clone(&self.source),
             plan: self.source_plan(streams, runtime),
             transformers: self.transformers(&self.plan.transformers),
-            destinations: self.plan.destinations.iter().filter_map(|plan| self.destination(plan)).collect(),
+            destinations: self
+                .plan
+                .destinations
+                .iter()
+                .filter_map(|plan| self.destination(plan))
+                .collect(),
             window_max_bytes: runtime.spool.window_max_bytes as usize,
             scratch: scratch.join(&self.plan.name),
             limits: Limits::default(),
@@ -98,7 +109,12 @@ impl Blueprint {
         // A spec can change what a connector promises; what it says of itself is the fallback.
         let capabilities = match make() {
             Ok(destination) => destination.capabilities(),
-            Err(_) => self.registry.destinations.get(plan.connector.as_str())?.capabilities.clone(),
+            Err(_) => self
+                .registry
+                .destinations
+                .get(plan.connector.as_str())?
+                .capabilities
+                .clone(),
         };
         Some(DestinationSpec {
             id: DestinationId::new(plan.name.as_str()),
@@ -128,13 +144,19 @@ impl Blueprint {
         let (registry, cx) = (Arc::clone(&self.registry), self.cx.clone());
         let (connector, spec, options) = (plan.connector.clone(), plan.spec.clone(), destination_options(plan));
         Arc::new(move || {
-            let entry = registry.destinations.get(connector.as_str()).ok_or_else(|| unknown(&connector))?;
+            let entry = registry
+                .destinations
+                .get(connector.as_str())
+                .ok_or_else(|| unknown(&connector))?;
             entry.build(spec.value().clone(), options, &cx).map_err(refused)
         })
     }
 
     fn transformers(&self, plans: &[TransformerPlan]) -> Vec<TransformerSpec> {
-        let one = |plan: &TransformerPlan| TransformerSpec { name: plan.name.clone(), make: self.transformer_maker(plan) };
+        let one = |plan: &TransformerPlan| TransformerSpec {
+            name: plan.name.clone(),
+            make: self.transformer_maker(plan),
+        };
         plans.iter().map(one).collect()
     }
 
@@ -142,7 +164,10 @@ impl Blueprint {
         let (registry, cx) = (Arc::clone(&self.registry), self.cx.clone());
         let (connector, spec) = (plan.connector.clone(), plan.spec.clone());
         Arc::new(move || {
-            let entry = registry.transformers.get(connector.as_str()).ok_or_else(|| unknown(&connector))?;
+            let entry = registry
+                .transformers
+                .get(connector.as_str())
+                .ok_or_else(|| unknown(&connector))?;
             entry.build(spec.value().clone(), &cx).map_err(refused)
         })
     }
@@ -150,7 +175,9 @@ impl Blueprint {
 
 /// Relative paths in a pipeline start at the directory of the file that it stands in.
 pub(super) fn build_context(loaded: &Loaded, pipeline: &str) -> BuildContext {
-    BuildContext { base_dir: directory_of(loaded, &Part::pipeline(pipeline)).unwrap_or_default() }
+    BuildContext {
+        base_dir: directory_of(loaded, &Part::pipeline(pipeline)).unwrap_or_default(),
+    }
 }
 
 /// The directory of the file that a part of the configuration stands in, as it was named; empty for the working directory.
@@ -182,7 +209,11 @@ pub(super) fn destination_options(plan: &DestinationPlan) -> DestinationOptions 
 }
 
 fn unknown(connector: &str) -> Error {
-    Error::new("E0112", Retry::Never, format!("cannot build `{connector}`: there is no such connector"))
+    Error::new(
+        "E0112",
+        Retry::Never,
+        format!("cannot build `{connector}`: there is no such connector"),
+    )
 }
 
 fn refused(error: SpecError) -> Error {

@@ -11,7 +11,11 @@ const FOR_LOOKING: [&str; 2] = ["stdout", "null"];
 /// All connectors with what they can do.
 pub(crate) fn catalog(registry: &Registry) -> Catalog {
     let mut catalog = Catalog::default();
-    let names = registry.sources.keys().chain(registry.destinations.keys()).chain(registry.transformers.keys());
+    let names = registry
+        .sources
+        .keys()
+        .chain(registry.destinations.keys())
+        .chain(registry.transformers.keys());
     for name in names {
         let source = registry.sources.get(name);
         let destination = registry.destinations.get(name);
@@ -27,7 +31,9 @@ pub(crate) fn catalog(registry: &Registry) -> Catalog {
                 spec_schema: entry.spec_schema.clone(),
                 override_types: override_types(name),
             }),
-            transformer: transformer.map(|entry| TransformerInfo { spec_schema: entry.spec_schema.clone() }),
+            transformer: transformer.map(|entry| TransformerInfo {
+                spec_schema: entry.spec_schema.clone(),
+            }),
             destination: destination.map(|entry| destination_info(name, entry)),
         };
         catalog.insert(*name, info);

@@ -12,7 +12,11 @@ use crate::codes::{E0502, N0201, N0502, W0501};
 /// Adds to a configuration what its connectors have to say about it.
 pub(crate) fn check(loaded: &mut Loaded, registry: &Registry) {
     let Some(plan) = loaded.plan.clone() else { return };
-    let mut checker = Checker { loaded, registry, seen: HashSet::new() };
+    let mut checker = Checker {
+        loaded,
+        registry,
+        seen: HashSet::new(),
+    };
     for pipeline in &plan.pipelines {
         checker.pipeline(pipeline);
     }
@@ -69,7 +73,9 @@ impl Checker<'_> {
         cx: &api::BuildContext,
     ) {
         let part = Part::destination(&pipeline.name, &destination.name);
-        let Some(entry) = self.registry.destinations.get(destination.connector.as_str()) else { return };
+        let Some(entry) = self.registry.destinations.get(destination.connector.as_str()) else {
+            return;
+        };
         let built = entry.build(destination.spec.value().clone(), destination_options(destination), cx);
         let can = match built {
             Ok(built) => built.capabilities(),
@@ -87,7 +93,8 @@ impl Checker<'_> {
             self.report(&part, "/deletes", "", finding);
         }
         if !sends.deletes && !only_appends && destination.deletes != Deletes::Ignore {
-            let message = format!("rows that are deleted at the source stay at `{name}`: the source does not see deletes");
+            let message =
+                format!("rows that are deleted at the source stay at `{name}`: the source does not see deletes");
             let hint = "read with `capture: triggers`, or set `deletes: ignore` to say that it is meant";
             self.report(&part, "/deletes", "", Finding::note(&N0201, message).hint(hint));
         }
@@ -118,7 +125,10 @@ impl Checker<'_> {
 
     fn report(&mut self, part: &Part, pointer: &str, label: &str, finding: Finding) {
         let place = self.loaded.locate(part, pointer);
-        if self.seen.insert(format!("{}{}{place:?}", finding.code, finding.message)) {
+        if self
+            .seen
+            .insert(format!("{}{}{place:?}", finding.code, finding.message))
+        {
             self.loaded.report_at(part, pointer, label, finding);
         }
     }

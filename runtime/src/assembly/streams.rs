@@ -47,7 +47,11 @@ pub(crate) fn resolve(pipeline: &PipelinePlan, discovered: &[Arc<StreamSchema>])
     }
     if streams.is_empty() && findings.is_empty() {
         let message = format!("no stream is left for `{}`", pipeline.name);
-        findings.push(("/streams".to_owned(), String::new(), Finding::error(&E0202, message).hint(has(&names))));
+        findings.push((
+            "/streams".to_owned(),
+            String::new(),
+            Finding::error(&E0202, message).hint(has(&names)),
+        ));
     }
     Resolved { streams, findings }
 }
@@ -64,11 +68,20 @@ fn planned(
     findings: &mut Vec<(String, String, Finding)>,
 ) -> PlannedStream {
     let selection = &pipeline.source.streams;
-    let known: Vec<String> = schema.arrow().fields().iter().map(|field| field.name().clone()).collect();
+    let known: Vec<String> = schema
+        .arrow()
+        .fields()
+        .iter()
+        .map(|field| field.name().clone())
+        .collect();
     let mut unknown = |pointer: String, column: &str| {
         if !known.iter().any(|other| other == column) {
             let message = format!("stream `{name}` has no column `{column}`");
-            findings.push((pointer, did_you_mean(column, &known), Finding::error(&E0203, message).hint(has(&known))));
+            findings.push((
+                pointer,
+                did_you_mean(column, &known),
+                Finding::error(&E0203, message).hint(has(&known)),
+            ));
         }
     };
     let escaped = name.replace('~', "~0").replace('/', "~1");
@@ -79,7 +92,11 @@ fn planned(
                 unknown(format!("/streams/columns/{escaped}/{list}/{at}"), column);
             }
         }
-        stream.exclude = known.iter().filter(|column| !columns.selects(column)).cloned().collect();
+        stream.exclude = known
+            .iter()
+            .filter(|column| !columns.selects(column))
+            .cloned()
+            .collect();
     }
     if let Some(StreamOverride { key, snapshot, columns }) = selection.overrides.get(name) {
         for (at, column) in key.iter().flatten().enumerate() {

@@ -99,8 +99,8 @@ pub(crate) struct RunArgs {
     /// Only these pipelines
     #[arg(long, value_name = "NAME")]
     pub(crate) pipeline: Vec<String>,
-    /// When to end by itself
-    #[arg(long, value_name = "WHEN")]
+    /// When to end by itself: caught-up (every destination has everything that the source has)
+    #[arg(long, value_name = "WHEN", hide_possible_values = true)]
     pub(crate) until: Option<Until>,
     /// Keep the state in a temporary directory, and delete it on exit
     #[arg(long)]

@@ -15,6 +15,7 @@ pub(crate) use commands::{
 /// Keeps destinations in step with a source, all the time.
 #[derive(Debug, Parser)]
 #[command(name = "highwater", version = crate::build::VERSION, max_term_width = 110, disable_help_subcommand = true)]
+#[command(subcommand_required = true, arg_required_else_help = false)]
 pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -29,7 +30,14 @@ pub(crate) struct Cli {
 pub(crate) struct Global {
     /// Configuration: a file or a directory, repeatable [default: ./highwater.yaml, ./highwater.d/,
     /// /etc/highwater/highwater.yaml]
-    #[arg(short, long, global = true, value_name = "PATH", env = "HIGHWATER_CONFIG", hide_env = true)]
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "PATH",
+        env = "HIGHWATER_CONFIG",
+        hide_env = true
+    )]
     pub(crate) config: Vec<PathBuf>,
 
     /// A running runtime: `http://HOST:PORT` or `unix:PATH` [default: the socket in the state directory]
@@ -37,17 +45,30 @@ pub(crate) struct Global {
     pub(crate) address: Option<String>,
 
     /// A file with `NAME=value` lines for `${NAME}`; the environment itself wins
-    #[arg(long, global = true, value_name = "FILE", env = "HIGHWATER_ENV_FILE", hide_env = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "HIGHWATER_ENV_FILE",
+        hide_env = true
+    )]
     pub(crate) env_file: Option<PathBuf>,
 
-    /// How the answer on stdout looks
-    #[arg(short, long, global = true, value_name = "FORMAT", env = "HIGHWATER_OUTPUT", hide_env = true)]
-    #[arg(default_value = "text", hide_default_value = true)]
+    /// How the answer on stdout looks: text or json
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FORMAT",
+        env = "HIGHWATER_OUTPUT",
+        hide_env = true
+    )]
+    #[arg(default_value = "text", hide_default_value = true, hide_possible_values = true)]
     pub(crate) output: Output,
 
-    /// Colours; NO_COLOR and CLICOLOR_FORCE are respected
+    /// Colours: auto, always or never; NO_COLOR and CLICOLOR_FORCE are respected
     #[arg(long, global = true, value_name = "WHEN", env = "HIGHWATER_COLOR", hide_env = true)]
-    #[arg(default_value = "auto", hide_default_value = true)]
+    #[arg(default_value = "auto", hide_default_value = true, hide_possible_values = true)]
     pub(crate) color: Color,
 
     /// No progress display
@@ -69,8 +90,15 @@ pub(crate) struct Global {
     #[arg(short, long, global = true, action = ArgAction::Count, env = "HIGHWATER_VERBOSE", hide_env = true)]
     pub(crate) verbose: u8,
 
-    /// How log lines look [default: text at a terminal, else json]
-    #[arg(long, global = true, value_name = "FORMAT", env = "HIGHWATER_LOG_FORMAT", hide_env = true)]
+    /// How log lines look: text or json [default: text at a terminal, else json]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORMAT",
+        env = "HIGHWATER_LOG_FORMAT",
+        hide_env = true
+    )]
+    #[arg(hide_possible_values = true)]
     pub(crate) log_format: Option<LogFormat>,
 
     /// Do not ask

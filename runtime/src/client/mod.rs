@@ -55,7 +55,10 @@ impl Client {
         }
         let configuration = Configuration::read(global, &[]);
         let plan = configuration.plan(terminal, command)?;
-        Ok(Client { place: Place::Socket(configuration.socket(plan)), token: None })
+        Ok(Client {
+            place: Place::Socket(configuration.socket(plan)),
+            token: None,
+        })
     }
 
     /// `GET path`.
@@ -77,7 +80,10 @@ impl Client {
 
     async fn exchange(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Answer, String> {
         let text = body.map(Value::to_string).unwrap_or_default();
-        let mut request = Request::builder().method(method).uri(path).header(CONTENT_TYPE, "application/json");
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(CONTENT_TYPE, "application/json");
         request = match &self.place {
             Place::Socket(_) => request.header(HOST, "localhost"),
             Place::Tcp(authority) => request.header(HOST, authority.as_str()),
@@ -85,14 +91,24 @@ impl Client {
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, format!("Bearer {}", token.expose_secret()));
         }
-        let request = request.body(Full::new(Bytes::from(text))).map_err(|error| error.to_string())?;
+        let request = request
+            .body(Full::new(Bytes::from(text)))
+            .map_err(|error| error.to_string())?;
         match &self.place {
             Place::Socket(path) => {
                 let (short, _directory) = crate::http::reachable(path).map_err(|error| error.to_string())?;
-                send(UnixStream::connect(short).await.map_err(|error| error.to_string())?, request).await
+                send(
+                    UnixStream::connect(short).await.map_err(|error| error.to_string())?,
+                    request,
+                )
+                .await
             }
             Place::Tcp(authority) => {
-                send(TcpStream::connect(authority).await.map_err(|error| error.to_string())?, request).await
+                send(
+                    TcpStream::connect(authority).await.map_err(|error| error.to_string())?,
+                    request,
+                )
+                .await
             }
         }
     }
@@ -138,10 +154,15 @@ where
     let driver = tokio::spawn(connection);
     let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
     let status = response.status();
-    let body = http_body_util::Limited::new(response.into_body(), BODY_BYTES_MAX).collect().await;
+    let body = http_body_util::Limited::new(response.into_body(), BODY_BYTES_MAX)
+        .collect()
+        .await;
     driver.abort();
     let body = body.map_err(|error| error.to_string())?.to_bytes();
-    Ok(Answer { status, body: serde_json::from_slice(&body).unwrap_or(Value::Null) })
+    Ok(Answer {
+        status,
+        body: serde_json::from_slice(&body).unwrap_or(Value::Null),
+    })
 }
 
 fn parse(address: &str) -> Result<Place, Failure> {
@@ -154,8 +175,10 @@ fn parse(address: &str) -> Result<Place, Failure> {
             Ok(Place::Tcp(authority.to_owned()))
         }
         Some(authority) => Ok(Place::Tcp(format!("{authority}:{}", config::LISTEN.port()))),
-        None => Err(Failure::input(codes::E0722.id, format!("cannot understand address `{address}`"))
-            .hint("write `http://HOST:PORT` or `unix:PATH`")),
+        None => Err(
+            Failure::input(codes::E0722.id, format!("cannot understand address `{address}`"))
+                .hint("write `http://HOST:PORT` or `unix:PATH`"),
+        ),
     }
 }
 

@@ -17,7 +17,9 @@ pub(super) async fn forget(cx: &Cx, args: ForgetArgs) -> Ended {
     cx.log_quietly(Some(&configuration.loaded));
     let plan = configuration.plan(&cx.terminal, cx.name)?;
     let blueprints = configuration.blueprints(std::slice::from_ref(&args.pipeline))?;
-    let Some(blueprint) = blueprints.into_iter().next() else { return Ok(Exit::Input) };
+    let Some(blueprint) = blueprints.into_iter().next() else {
+        return Ok(Exit::Input);
+    };
     let whole = !args.source && args.destination.is_empty();
     let destinations = destinations(&blueprint, &args, whole)?;
     // The lock first: what a running process uses is not taken away from it.
@@ -57,24 +59,39 @@ fn destinations<'b>(
     whole: bool,
 ) -> Result<Vec<&'b config::DestinationPlan>, Failure> {
     let all = &blueprint.plan.destinations;
-    if let Some(unknown) = args.destination.iter().find(|name| !all.iter().any(|plan| plan.name == **name)) {
+    if let Some(unknown) = args
+        .destination
+        .iter()
+        .find(|name| !all.iter().any(|plan| plan.name == **name))
+    {
         let known: Vec<&str> = all.iter().map(|plan| plan.name.as_str()).collect();
-        return Err(Failure::input("E0708", format!("cannot forget `{unknown}`: `{}` has no such destination", args.pipeline))
-            .hint(format!("it has `{}`", known.join("`, `"))));
+        return Err(Failure::input(
+            "E0708",
+            format!("cannot forget `{unknown}`: `{}` has no such destination", args.pipeline),
+        )
+        .hint(format!("it has `{}`", known.join("`, `"))));
     }
-    Ok(all.iter().filter(|plan| whole || args.destination.contains(&plan.name)).collect())
+    Ok(all
+        .iter()
+        .filter(|plan| whole || args.destination.contains(&plan.name))
+        .collect())
 }
 
 fn say_plan(cx: &Cx, args: &ForgetArgs, destinations: &[&config::DestinationPlan], whole: bool) {
     cx.terminal.say(format!("Plan: forget `{}`", args.pipeline));
     if whole || args.source {
-        cx.terminal.say("  at the source: triggers and change table, with changes that no destination has yet");
+        cx.terminal
+            .say("  at the source: triggers and change table, with changes that no destination has yet");
     }
     for destination in destinations {
-        cx.terminal.say(format!("  at `{}`: the ledger and staged files; rows stay", destination.name));
+        cx.terminal.say(format!(
+            "  at `{}`: the ledger and staged files; rows stay",
+            destination.name
+        ));
     }
     if whole {
-        cx.terminal.say("  in the state directory: all checkpoints of the pipeline");
+        cx.terminal
+            .say("  in the state directory: all checkpoints of the pipeline");
     }
     cx.terminal.say("  the next run reads everything again");
 }

@@ -5,6 +5,8 @@ mod explain;
 mod forget;
 mod init;
 mod quickstart;
+#[cfg(test)]
+mod reference;
 mod resync;
 mod run;
 mod schema;
@@ -37,7 +39,11 @@ pub(crate) struct Cx {
 /// Runs a command to its exit code.
 pub(crate) fn run(cli: Cli) -> ExitCode {
     let terminal = Terminal::new(&cli.global);
-    let cx = Cx { terminal, name: cli.command.name(), global: cli.global };
+    let cx = Cx {
+        terminal,
+        name: cli.command.name(),
+        global: cli.global,
+    };
     match dispatch(&cx, cli.command) {
         Ok(exit) | Err(Stop::Said(exit)) => exit.into(),
         Err(Stop::Failed(failure)) => {
@@ -66,7 +72,9 @@ fn dispatch(cx: &Cx, command: Command) -> Ended {
         Command::Version => version::version(cx),
         #[cfg(feature = "failpoints")]
         Command::Failpoints => {
-            crate::failpoints::names().iter().for_each(|name| cx.terminal.answer(name));
+            crate::failpoints::names()
+                .iter()
+                .for_each(|name| cx.terminal.answer(name));
             Ok(Exit::Done)
         }
     }
@@ -75,9 +83,12 @@ fn dispatch(cx: &Cx, command: Command) -> Ended {
 impl Cx {
     /// Runs an asynchronous command.
     fn block_on(&self, work: impl Future<Output = Ended>) -> Ended {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
-            Failure::environment(codes::E0731.id, "cannot start the worker threads").caused_by(error)
-        })?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| {
+                Failure::environment(codes::E0731.id, "cannot start the worker threads").caused_by(error)
+            })?;
         let ended = runtime.block_on(Box::pin(work));
         // A thread that is stuck in a system call must not keep the process from its end.
         runtime.shutdown_timeout(std::time::Duration::from_secs(1));
@@ -92,7 +103,8 @@ impl Cx {
 
     /// Prints an answer in the envelope.
     fn answer_json(&self, is_ok: bool, result: serde_json::Value) {
-        self.terminal.answer(Envelope::result(self.name, is_ok, result).render());
+        self.terminal
+            .answer(Envelope::result(self.name, is_ok, result).render());
     }
 
     fn say_failure(&self, failure: &Failure) {
@@ -101,7 +113,11 @@ impl Cx {
             return;
         }
         let paint = self.terminal.paint_err();
-        let mut text = format!("{} {}", paint.bad(&format!("error[{}]:", failure.code)), failure.message);
+        let mut text = format!(
+            "{} {}",
+            paint.bad(&format!("error[{}]:", failure.code)),
+            failure.message
+        );
         if let Some(hint) = failure.hint.as_deref().filter(|hint| !hint.is_empty()) {
             text.push_str(&format!("\n  hint: {hint}"));
         }
@@ -114,12 +130,16 @@ impl Cx {
             return Ok(());
         }
         if !self.terminal.can_ask() {
-            return Err(Failure::input(codes::E0724.id, "cannot ask whether to go on: there is no terminal")
-                .hint("add `--yes` to do it, after reading the plan above")
-                .into());
+            return Err(
+                Failure::input(codes::E0724.id, "cannot ask whether to go on: there is no terminal")
+                    .hint("add `--yes` to do it, after reading the plan above")
+                    .into(),
+            );
         }
         let answer = self.terminal.confirm(question);
-        match answer.map_err(|error| Failure::environment(codes::E0731.id, "cannot read the answer").caused_by(error))? {
+        match answer
+            .map_err(|error| Failure::environment(codes::E0731.id, "cannot read the answer").caused_by(error))?
+        {
             true => Ok(()),
             false => {
                 self.terminal.say("Nothing was changed.");

@@ -32,7 +32,10 @@ pub(super) async fn quickstart(cx: &Cx, args: QuickstartArgs) -> Ended {
     let plan = configuration.plan(&cx.terminal, cx.name)?.clone();
     crate::metrics::install(plan.runtime.stream_labels);
     let destinations = plan.pipelines.iter().map(|pipeline| pipeline.destinations.len()).sum();
-    cx.terminal.step("Validated", validated(plan.pipelines.len(), destinations, configuration.elapsed));
+    cx.terminal.step(
+        "Validated",
+        validated(plan.pipelines.len(), destinations, configuration.elapsed),
+    );
 
     let state_dir = configuration.state_dir(&plan);
     let port = args.port.unwrap_or(config::LISTEN.port());
@@ -42,7 +45,11 @@ pub(super) async fn quickstart(cx: &Cx, args: QuickstartArgs) -> Ended {
         token: None,
         socket: state_dir.join(SOCKET),
     };
-    let options = Options { state_dir, take_over: false, admin: Some(admin) };
+    let options = Options {
+        state_dir,
+        take_over: false,
+        admin: Some(admin),
+    };
     let blueprints = configuration.blueprints(&[])?;
     let mut session = start(cx, &mut configuration, blueprints, options).await?;
     let writer = Writer::start(demo.shop.clone(), args.rows_per_second)?;
@@ -71,8 +78,9 @@ pub(super) async fn quickstart(cx: &Cx, args: QuickstartArgs) -> Ended {
         }
         serve::Finish::Asked | serve::Finish::CaughtUp => {}
     }
+    let ended = end(cx, session, signals, started, &demo).await?;
     written?;
-    end(cx, session, signals, started, &demo).await
+    Ok(ended)
 }
 
 /// Drains, and says where everything is.
@@ -84,14 +92,22 @@ async fn end(cx: &Cx, mut session: Session, signals: Signals, started: Instant, 
     let running = session.running().clone();
     session.close().await;
     let elapsed = figures::seconds(draining.elapsed().as_secs_f64());
-    cx.terminal.step("Stopped", format!("shop in {elapsed}; {}", checkpoints(&running)));
+    cx.terminal
+        .step("Stopped", format!("shop in {elapsed}; {}", checkpoints(&running)));
     let rows: u64 = running.status().iter().map(|pipeline| pipeline.source.rows).sum();
-    let rows = format!("{} in {}", figures::counted(rows as usize, "row"), figures::seconds(started.elapsed().as_secs_f64()));
+    let rows = format!(
+        "{} in {}",
+        figures::counted(rows as usize, "row"),
+        figures::seconds(started.elapsed().as_secs_f64())
+    );
     if demo.is_ephemeral {
         cx.terminal.step("Finished", rows);
     } else {
         let dir = demo.dir.display();
-        cx.terminal.step("Finished", format!("{rows}. Files are in {dir}; `highwater run -c {dir}` goes on"));
+        cx.terminal.step(
+            "Finished",
+            format!("{rows}. Files are in {dir}; `highwater run -c {dir}` goes on"),
+        );
     }
     Ok(Exit::Done)
 }
@@ -101,14 +117,20 @@ fn checkpoints(running: &Running) -> String {
     let statuses = running.status();
     let destinations: Vec<_> = statuses.iter().flat_map(|pipeline| &pipeline.destinations).collect();
     let position = |d: &actors::DestinationStatus| {
-        d.durable.values().next().map_or_else(|| "none".to_owned(), |order| figures::count(order.key()))
+        d.durable
+            .values()
+            .next()
+            .map_or_else(|| "none".to_owned(), |order| figures::count(order.key()))
     };
     match destinations.as_slice() {
         [first, rest @ ..] if rest.iter().all(|other| other.durable == first.durable) => {
             format!("checkpoint {} on both destinations", position(first))
         }
         all => {
-            let each: Vec<String> = all.iter().map(|d| format!("{} {}", d.destination, position(d))).collect();
+            let each: Vec<String> = all
+                .iter()
+                .map(|d| format!("{} {}", d.destination, position(d)))
+                .collect();
             format!("checkpoints {}", each.join(", "))
         }
     }
@@ -127,7 +149,12 @@ impl Scene {
     async fn show(self, plan: &config::Plan, dir: &Path) -> Infallible {
         let mut watcher = Watcher::new(&self.terminal);
         let mut interval = tokio::time::interval(Duration::from_millis(100));
-        while self.running.status().iter().any(|pipeline| pipeline.state != actors::PipelineState::Live) {
+        while self
+            .running
+            .status()
+            .iter()
+            .any(|pipeline| pipeline.state != actors::PipelineState::Live)
+        {
             interval.tick().await;
             watcher.look(&self.running);
         }
@@ -136,18 +163,31 @@ impl Scene {
             self.introduce(pipeline);
         }
         let (dir, rows) = (dir.display(), self.rows_per_second);
-        self.terminal.say(format!("\n  A script is changing {rows} rows per second. Try in another terminal:"));
+        self.terminal.say(format!(
+            "\n  A script is changing {rows} rows per second. Try in another terminal:"
+        ));
         self.terminal.say(format!("    highwater status -c {dir}"));
-        self.terminal.say(format!("    highwater resync shop --stream orders --destination copy -c {dir}"));
-        self.terminal.say(format!("    sqlite3 {dir}/copy.db 'select count(*) from orders'\n"));
+        self.terminal.say(format!(
+            "    highwater resync shop --stream orders --destination copy -c {dir}"
+        ));
+        self.terminal
+            .say(format!("    sqlite3 {dir}/copy.db 'select count(*) from orders'\n"));
         watch(watcher, self.running).await
     }
 
     fn introduce(&self, pipeline: &config::PipelinePlan) {
-        let to = pipeline.destinations.iter().map(|d| format!("{} ({})", d.name, d.connector)).collect::<Vec<_>>();
-        let address = self.address.map(|address| format!("      http://{address}")).unwrap_or_default();
+        let to = pipeline
+            .destinations
+            .iter()
+            .map(|d| format!("{} ({})", d.name, d.connector))
+            .collect::<Vec<_>>();
+        let address = self
+            .address
+            .map(|address| format!("      http://{address}"))
+            .unwrap_or_default();
         let (name, from) = (&pipeline.name, &pipeline.source.connector);
-        self.terminal.step("Streaming", format!("{name}: {from} → {}{address}", to.join(", ")));
+        self.terminal
+            .step("Streaming", format!("{name}: {from} → {}{address}", to.join(", ")));
     }
 }
 
@@ -165,19 +205,32 @@ impl<'a> Demo<'a> {
         let is_there = database.exists() && config.exists();
         let is_empty = std::fs::read_dir(dir).map_or(true, |mut entries| entries.next().is_none());
         if !is_there && !is_empty {
-            return Err(Failure::input(codes::E0730.id, format!("cannot use `{}`: it holds something else", dir.display()))
-                .hint("name another directory with `--dir`"));
+            return Err(Failure::input(
+                codes::E0730.id,
+                format!("cannot use `{}`: it holds something else", dir.display()),
+            )
+            .hint("name another directory with `--dir`"));
         }
         if is_there && is_ephemeral {
-            return Err(Failure::input(codes::E0730.id, format!("cannot use `{}`: it is there already", dir.display()))
-                .hint("without `--ephemeral` it goes on with it; or name another directory with `--dir`"));
+            return Err(Failure::input(
+                codes::E0730.id,
+                format!("cannot use `{}`: it is there already", dir.display()),
+            )
+            .hint("without `--ephemeral` it goes on with it; or name another directory with `--dir`"));
         }
         let shop = Shop::at(database.clone());
         // From here on it is ours to delete.
-        let demo = Demo { dir, shop, is_ephemeral };
+        let demo = Demo {
+            dir,
+            shop,
+            is_ephemeral,
+        };
         if is_there {
             let rows = demo.shop.row_count()?;
-            cx.terminal.step("Found", format!("{} ({})", database.display(), figures::counted(rows as usize, "row")));
+            cx.terminal.step(
+                "Found",
+                format!("{} ({})", database.display(), figures::counted(rows as usize, "row")),
+            );
             return Ok(demo);
         }
         let unwritable = |error: std::io::Error| {
@@ -187,7 +240,14 @@ impl<'a> Demo<'a> {
         };
         std::fs::create_dir_all(dir).map_err(unwritable)?;
         let rows = demo.shop.create()?;
-        cx.terminal.step("Created", format!("{} (3 tables, {})", database.display(), figures::counted(rows as usize, "row")));
+        cx.terminal.step(
+            "Created",
+            format!(
+                "{} (3 tables, {})",
+                database.display(),
+                figures::counted(rows as usize, "row")
+            ),
+        );
         std::fs::write(&config, CONFIG).map_err(unwritable)?;
         cx.terminal.step("Created", config.display().to_string());
         Ok(demo)

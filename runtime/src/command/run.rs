@@ -19,7 +19,10 @@ pub(super) async fn run(cx: &Cx, args: RunArgs) -> Ended {
     let mut signals = Signals::listen()?;
     let mut configuration = Configuration::read(&cx.global, &args.files);
     let plan = configuration.plan(&cx.terminal, cx.name)?.clone();
-    let wish = Wish { level: plan.runtime.log.level, format: plan.runtime.log.format };
+    let wish = Wish {
+        level: plan.runtime.log.level,
+        format: plan.runtime.log.format,
+    };
     logging::start(&cx.global, &cx.terminal, wish, configuration.loaded.secrets.clone());
     crate::metrics::install(plan.runtime.stream_labels);
     let blueprints = configuration.blueprints(&args.pipeline)?;
@@ -34,8 +37,17 @@ pub(super) async fn run(cx: &Cx, args: RunArgs) -> Ended {
         Some(ephemeral) => ephemeral.0.join(crate::configuration::SOCKET),
         None => configuration.socket(&plan),
     };
-    let admin = Listen { tcp: plan.runtime.admin.listen, any_port: false, token: plan.runtime.admin.token.clone(), socket };
-    let options = Options { state_dir, take_over: args.take_over, admin: Some(admin) };
+    let admin = Listen {
+        tcp: plan.runtime.admin.listen,
+        any_port: false,
+        token: plan.runtime.admin.token.clone(),
+        socket,
+    };
+    let options = Options {
+        state_dir,
+        take_over: args.take_over,
+        admin: Some(admin),
+    };
     let mut session = start(cx, &mut configuration, blueprints, options).await?;
 
     let goal = args.until.map(|Until::CaughtUp| Goal::NewestHead);
@@ -88,7 +100,10 @@ pub(super) fn not_caught_up(exit: Exit, statuses: &[actors::PipelineStatus]) -> 
     let mut hint = None;
     for status in statuses {
         for (name, trouble) in std::iter::once((status.pipeline.clone(), &status.trouble)).chain(
-            status.destinations.iter().map(|d| (format!("{}/{}", status.pipeline, d.destination), &d.trouble)),
+            status
+                .destinations
+                .iter()
+                .map(|d| (format!("{}/{}", status.pipeline, d.destination), &d.trouble)),
         ) {
             if let Some(trouble) = trouble {
                 reasons.push(format!("{name} has {}: {}", trouble.code, trouble.error));
@@ -96,8 +111,15 @@ pub(super) fn not_caught_up(exit: Exit, statuses: &[actors::PipelineStatus]) -> 
             }
         }
     }
-    let reasons = if reasons.is_empty() { "see the log".to_owned() } else { reasons.join("; ") };
-    let failure = Failure { exit, ..Failure::environment(codes::E0734.id, format!("cannot catch up: {reasons}")) };
+    let reasons = if reasons.is_empty() {
+        "see the log".to_owned()
+    } else {
+        reasons.join("; ")
+    };
+    let failure = Failure {
+        exit,
+        ..Failure::environment(codes::E0734.id, format!("cannot catch up: {reasons}"))
+    };
     match hint {
         Some(hint) => failure.hint(hint),
         None => failure.hint("`highwater status` of a running process shows each destination"),
@@ -105,14 +127,34 @@ pub(super) fn not_caught_up(exit: Exit, statuses: &[actors::PipelineStatus]) -> 
 }
 
 fn log_start(configuration: &Configuration, blueprints: &[Blueprint]) {
-    let paths = configuration.paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(",");
+    let paths = configuration
+        .paths
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect::<Vec<_>>()
+        .join(",");
     info!(
-        version = crate::build::VERSION, config = paths, hash = configuration.loaded.text_hash(),
-        pipelines = blueprints.len(), "starting"
+        version = crate::build::VERSION,
+        config = paths,
+        hash = configuration.loaded.text_hash(),
+        pipelines = blueprints.len(),
+        "starting"
     );
-    for finding in configuration.loaded.findings().iter().filter(|f| f.severity == config::Severity::Warning) {
-        let place = finding.primary().map(|place| format!("{}:{}:{}", place.file, place.line, place.column));
-        warn!(code = finding.code, place, error = finding.message, "configuration doubtful");
+    for finding in configuration
+        .loaded
+        .findings()
+        .iter()
+        .filter(|f| f.severity == config::Severity::Warning)
+    {
+        let place = finding
+            .primary()
+            .map(|place| format!("{}:{}:{}", place.file, place.line, place.column));
+        warn!(
+            code = finding.code,
+            place,
+            error = finding.message,
+            "configuration doubtful"
+        );
     }
 }
 
@@ -124,7 +166,8 @@ impl Ephemeral {
         let path = std::env::temp_dir().join(format!("highwater-{}", uuid::Uuid::new_v4()));
         let made = private(&path);
         made.map_err(|error| {
-            Failure::environment(codes::E0731.id, format!("cannot make directory `{}`", path.display())).caused_by(error)
+            Failure::environment(codes::E0731.id, format!("cannot make directory `{}`", path.display()))
+                .caused_by(error)
         })?;
         Ok(Ephemeral(path))
     }

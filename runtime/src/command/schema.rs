@@ -19,7 +19,9 @@ pub(super) fn schema(cx: &Cx, args: &SchemaArgs) -> Ended {
                     .hint(format!("there is `{}`", known.join("`, `")))
             })?;
             let roles = [Role::Source, Role::Transformer, Role::Destination];
-            let specs = roles.into_iter().filter_map(|role| Some((role.name().to_owned(), info.spec_schema(role)?.clone())));
+            let specs = roles
+                .into_iter()
+                .filter_map(|role| Some((role.name().to_owned(), info.spec_schema(role)?.clone())));
             Value::Object(specs.collect::<Map<_, _>>())
         }
     };

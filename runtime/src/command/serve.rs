@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use actors::{DestinationState, PipelineState, PipelineStatus, Trouble};
+use api::Retry;
 use tracing::info;
 
 use super::Cx;
@@ -61,20 +62,30 @@ pub(super) async fn until_finished(
 pub(super) async fn drain(session: &mut Session, signals: Signals) -> Result<(), Failure> {
     let started = Instant::now();
     signals.end_at_next();
-    info!(limit_seconds = session.drain_max().as_secs_f64(), "draining");
+    info!(limit_seconds = session.drain_max().as_secs_f64(), "shutting down");
     if session.drain().await {
-        info!(elapsed_seconds = started.elapsed().as_secs_f64(), "drained");
+        info!(elapsed_seconds = started.elapsed().as_secs_f64(), "shut down");
         return Ok(());
     }
-    let message = format!("cannot drain within {} s: some destination has not committed", session.drain_max().as_secs());
-    Err(Failure { exit: Exit::Failed, ..Failure::environment(codes::E0735.id, message) }
-        .hint("nothing is lost: the next run goes on from the last checkpoint; a longer `runtime.shutdown.timeout` helps"))
+    let message = format!(
+        "cannot drain within {} s: some destination has not committed",
+        session.drain_max().as_secs()
+    );
+    Err(Failure {
+        exit: Exit::Failed,
+        ..Failure::environment(codes::E0735.id, message)
+    }
+    .hint("nothing is lost: the next run goes on from the last checkpoint; a longer `runtime.shutdown.timeout` helps"))
 }
 
 /// What a bounded run has to say for itself, from how everything stood at its end.
 pub(super) fn verdict(statuses: &[PipelineStatus]) -> Exit {
     let of = |status: &PipelineStatus| {
-        let own = if status.state == PipelineState::Failed { Exit::Failed } else { Exit::Done };
+        let own = match &status.trouble {
+            Some(trouble) if trouble.retry == Retry::Operator.name() => Exit::Environment,
+            _ if status.state == PipelineState::Failed => Exit::Failed,
+            _ => Exit::Done,
+        };
         status.destinations.iter().fold(own, |exit, destination| {
             exit.worst(match destination.state {
                 DestinationState::Parked => Exit::Environment,
@@ -106,14 +117,21 @@ fn log_status(running: &Running) {
     for pipeline in running.status() {
         let troubles = pipeline.trouble.as_ref().map(|trouble| trouble.error.as_str());
         info!(
-            pipeline = pipeline.pipeline, state = pipeline.state.name(), rows = pipeline.source.rows, error = troubles,
+            pipeline = pipeline.pipeline,
+            state = pipeline.state.name(),
+            rows = pipeline.source.rows,
+            error = troubles,
             "status"
         );
         for destination in &pipeline.destinations {
             info!(
-                pipeline = pipeline.pipeline, destination = destination.destination, state = destination.state.name(),
-                lag_seconds = destination.lag_seconds, rows = destination.rows,
-                error = destination.trouble.as_ref().map(|trouble| trouble.error.as_str()), "status"
+                pipeline = pipeline.pipeline,
+                destination = destination.destination,
+                state = destination.state.name(),
+                lag_seconds = destination.lag_seconds,
+                rows = destination.rows,
+                error = destination.trouble.as_ref().map(|trouble| trouble.error.as_str()),
+                "status"
             );
         }
     }

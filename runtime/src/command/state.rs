@@ -28,12 +28,29 @@ pub(super) fn state(cx: &Cx, command: &StateCommand) -> Ended {
 }
 
 fn render(contents: &Contents) -> String {
-    let head = ["pipeline", "destination", "epoch", "generation", "position", "streams", ""];
+    let head = [
+        "pipeline",
+        "destination",
+        "epoch",
+        "generation",
+        "position",
+        "streams",
+        "",
+    ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     for (pipeline, of_pipeline) in &contents.pipelines {
         for (destination, stored) in &of_pipeline.destinations {
-            let position = stored.checkpoint.log_marks().map(|(_, position)| position.order.to_string()).next();
-            let live = stored.checkpoint.streams.values().filter(|state| state.is_live()).count();
+            let position = stored
+                .checkpoint
+                .log_marks()
+                .map(|(_, position)| position.order.to_string())
+                .next();
+            let live = stored
+                .checkpoint
+                .streams
+                .values()
+                .filter(|state| state.is_live())
+                .count();
             rows.push(vec![
                 pipeline.to_string(),
                 destination.to_string(),
@@ -41,10 +58,22 @@ fn render(contents: &Contents) -> String {
                 stored.generation.to_string(),
                 position.unwrap_or_else(|| "–".to_owned()),
                 format!("{live} of {} live", stored.checkpoint.streams.len()),
-                stored.needs_resync.clone().map(|why| format!("needs resync: {why}")).unwrap_or_default(),
+                stored
+                    .needs_resync
+                    .clone()
+                    .map(|why| format!("needs resync: {why}"))
+                    .unwrap_or_default(),
             ]);
         }
     }
-    let align = [Align::Left, Align::Left, Align::Right, Align::Right, Align::Right, Align::Left, Align::Left];
+    let align = [
+        Align::Left,
+        Align::Left,
+        Align::Right,
+        Align::Right,
+        Align::Right,
+        Align::Left,
+        Align::Left,
+    ];
     columns::render(&align, &rows)
 }

@@ -59,7 +59,8 @@ fn show(cx: &Cx, args: &StatusArgs, body: Value, pipelines: &[Pipeline], exit: E
         let text = status::render_views(pipelines, cx.terminal.paint_out(), args.pipeline.is_some());
         cx.terminal.answer(format!("{}{}", clear(cx), text.trim_end()));
     } else if args.watch {
-        cx.terminal.answer(json!({"type": "status", "pipelines": body.get("pipelines").unwrap_or(&body)}).to_string());
+        cx.terminal
+            .answer(json!({"type": "status", "pipelines": body.get("pipelines").unwrap_or(&body)}).to_string());
     } else {
         cx.answer_json(exit == Exit::Done, body);
     }
@@ -75,8 +76,12 @@ async fn live(cx: &Cx, client: &Client) -> Ended {
     if cx.terminal.is_json() {
         cx.answer_json(is_live, body);
     } else {
-        let reason = body["reason"].as_str().map(|reason| format!(": {reason}")).unwrap_or_default();
-        cx.terminal.answer(format!("{}{reason}", if is_live { "live" } else { "not live" }));
+        let reason = body["reason"]
+            .as_str()
+            .map(|reason| format!(": {reason}"))
+            .unwrap_or_default();
+        cx.terminal
+            .answer(format!("{}{reason}", if is_live { "live" } else { "not live" }));
     }
     Ok(if is_live { Exit::Done } else { Exit::No })
 }
@@ -84,7 +89,11 @@ async fn live(cx: &Cx, client: &Client) -> Ended {
 /// Where a person watches, each look replaces the last.
 fn clear(cx: &Cx) -> &'static str {
     let is_watched = cx.terminal.is_out_terminal() && !cx.terminal.is_json();
-    if is_watched && std::env::args().any(|arg| arg == "--watch") { "\u{1b}[H\u{1b}[2J" } else { "" }
+    if is_watched && std::env::args().any(|arg| arg == "--watch") {
+        "\u{1b}[H\u{1b}[2J"
+    } else {
+        ""
+    }
 }
 
 /// A name as a segment of a path.

@@ -31,11 +31,26 @@ pub(super) async fn sync(cx: &Cx, args: SyncArgs) -> Ended {
     let plan = configuration.plan(&cx.terminal, cx.name)?.clone();
     crate::metrics::install(plan.runtime.stream_labels);
     let blueprints = configuration.blueprints(&args.pipeline)?;
-    let destinations: usize = blueprints.iter().map(|blueprint| blueprint.plan.destinations.len()).sum();
-    cx.terminal.step("Validated", validated(blueprints.len(), destinations, configuration.elapsed));
+    let destinations: usize = blueprints
+        .iter()
+        .map(|blueprint| blueprint.plan.destinations.len())
+        .sum();
+    cx.terminal.step(
+        "Validated",
+        validated(blueprints.len(), destinations, configuration.elapsed),
+    );
     // Only the socket: a bounded pass beside a running service must not fight for its port.
-    let admin = Listen { tcp: None, any_port: false, token: None, socket: configuration.socket(&plan) };
-    let options = Options { state_dir: configuration.state_dir(&plan), take_over: args.take_over, admin: Some(admin) };
+    let admin = Listen {
+        tcp: None,
+        any_port: false,
+        token: None,
+        socket: configuration.socket(&plan),
+    };
+    let options = Options {
+        state_dir: configuration.state_dir(&plan),
+        take_over: args.take_over,
+        admin: Some(admin),
+    };
     let mut session = start(cx, &mut configuration, blueprints, options).await?;
 
     let watcher = Watcher::new(&cx.terminal);
@@ -65,7 +80,8 @@ pub(super) async fn sync(cx: &Cx, args: SyncArgs) -> Ended {
     }
     answer(cx, &summary, started.elapsed());
     if was_asked {
-        cx.terminal.complain("Stopped before it was done; the next run goes on from here.");
+        cx.terminal
+            .complain("Stopped before it was done; the next run goes on from here.");
     } else if exit != Exit::Done {
         cx.say_failure(&not_caught_up(exit, &before));
     }
@@ -124,7 +140,10 @@ fn answer(cx: &Cx, summary: &[Value], elapsed: Duration) {
     }
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let row = |line: &Value| {
-        let position = line["durable"].as_object().and_then(|logs| logs.values().next()).map_or_else(|| "–".into(), text);
+        let position = line["durable"]
+            .as_object()
+            .and_then(|logs| logs.values().next())
+            .map_or_else(|| "–".into(), text);
         vec![
             format!("{}/{}", text(&line["pipeline"]), text(&line["destination"])),
             text(&line["connector"]),
@@ -136,5 +155,6 @@ fn answer(cx: &Cx, summary: &[Value], elapsed: Duration) {
     let rows: Vec<_> = summary.iter().map(row).collect();
     let align = [Align::Left, Align::Left, Align::Left, Align::Right, Align::Left];
     cx.terminal.answer(columns::render(&align, &rows).trim_end());
-    cx.terminal.step("Finished", format!("in {}", figures::seconds(elapsed.as_secs_f64())));
+    cx.terminal
+        .step("Finished", format!("in {}", figures::seconds(elapsed.as_secs_f64())));
 }

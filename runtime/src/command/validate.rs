@@ -18,7 +18,11 @@ pub(super) fn validate(cx: &Cx, args: &ValidateArgs) -> Ended {
     let started = Instant::now();
     let mut configuration = Configuration::read(&cx.global, &args.files);
     cx.log_quietly(Some(&configuration.loaded));
-    let mut exit = if configuration.loaded.has_errors() { Exit::Input } else { Exit::Done };
+    let mut exit = if configuration.loaded.has_errors() {
+        Exit::Input
+    } else {
+        Exit::Done
+    };
     let promises = promises(&configuration);
     if args.connect && exit == Exit::Done {
         cx.block_on(async {
@@ -27,7 +31,10 @@ pub(super) fn validate(cx: &Cx, args: &ValidateArgs) -> Ended {
         })?;
     }
     let loaded = &configuration.loaded;
-    let has_warnings = loaded.findings().iter().any(|finding| finding.severity == Severity::Warning);
+    let has_warnings = loaded
+        .findings()
+        .iter()
+        .any(|finding| finding.severity == Severity::Warning);
     if args.deny_warnings && has_warnings {
         exit = exit.worst(Exit::Input);
     }
@@ -136,8 +143,15 @@ fn render_promises(pipelines: &[Value]) -> String {
     let text = |value: &Value, field: &str| value[field].as_str().unwrap_or_default().to_owned();
     let mut screen = String::new();
     for pipeline in pipelines {
-        screen.push_str(&format!("{}: {}\n", text(pipeline, "pipeline"), text(pipeline, "source")));
-        let destinations = pipeline["destinations"].as_array().map(Vec::as_slice).unwrap_or_default();
+        screen.push_str(&format!(
+            "{}: {}\n",
+            text(pipeline, "pipeline"),
+            text(pipeline, "source")
+        ));
+        let destinations = pipeline["destinations"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
         let cells = |d: &Value| ["destination", "connector", "write", "guarantee"].map(|field| text(d, field));
         let rows: Vec<Vec<String>> = destinations
             .iter()

@@ -30,10 +30,16 @@ impl Guard {
     fn judge(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         match &*self.0 {
             Some(token) if presents(headers, token.expose_secret()) => Ok(()),
-            Some(_) => Err(Refusal::unauthorized(codes::E0726.id, "the bearer token is missing or wrong")),
+            Some(_) => Err(Refusal::unauthorized(
+                codes::E0726.id,
+                "the bearer token is missing or wrong",
+            )),
             None if is_from_here(headers) => Ok(()),
-            None => Err(Refusal::forbidden(codes::E0727.id, "the request names this host by a name that is not its address")
-                .hint("ask for http://127.0.0.1, or set `runtime.admin.token`")),
+            None => Err(Refusal::forbidden(
+                codes::E0727.id,
+                "the request names this host by a name that is not its address",
+            )
+            .hint("ask for http://127.0.0.1, or set `runtime.admin.token`")),
         }
     }
 }
@@ -54,16 +60,23 @@ fn presents(headers: &HeaderMap, token: &str) -> bool {
 
 /// Takes as long for a wrong first byte as for a wrong last one.
 fn is_same(given: &[u8], token: &[u8]) -> bool {
-    let differences = given.iter().zip(token).fold(0, |differences, (a, b)| differences | (a ^ b));
+    let differences = given
+        .iter()
+        .zip(token)
+        .fold(0, |differences, (a, b)| differences | (a ^ b));
     std::hint::black_box(differences) == 0 && given.len() == token.len()
 }
 
 fn is_from_here(headers: &HeaderMap) -> bool {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     // HTTP/1.0 without a host is no browser.
-    let Some(host) = text(HOST) else { return !headers.contains_key(ORIGIN) };
+    let Some(host) = text(HOST) else {
+        return !headers.contains_key(ORIGIN);
+    };
     let is_same_origin = match text(ORIGIN) {
-        Some(origin) => origin.strip_prefix("http://").is_some_and(|origin| origin.eq_ignore_ascii_case(host)),
+        Some(origin) => origin
+            .strip_prefix("http://")
+            .is_some_and(|origin| origin.eq_ignore_ascii_case(host)),
         None => !headers.contains_key(ORIGIN),
     };
     is_address(host) && is_same_origin
@@ -83,7 +96,10 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (name.parse().expect("a name"), value.parse().expect("a value"))).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| (name.parse().expect("a name"), value.parse().expect("a value")))
+            .collect()
     }
 
     #[test]
@@ -93,10 +109,16 @@ mod tests {
             (true, vec![("host", "127.0.0.1:7400")]),
             (true, vec![("host", "[::1]:7400")]),
             (true, vec![("host", "localhost")]),
-            (true, vec![("host", "127.0.0.1:7400"), ("origin", "http://127.0.0.1:7400")]),
+            (
+                true,
+                vec![("host", "127.0.0.1:7400"), ("origin", "http://127.0.0.1:7400")],
+            ),
             (false, vec![("host", "evil.example:7400")]),
             (false, vec![("host", "127.0.0.1.evil.example")]),
-            (false, vec![("host", "localhost:7400"), ("origin", "http://evil.example")]),
+            (
+                false,
+                vec![("host", "localhost:7400"), ("origin", "http://evil.example")],
+            ),
             (false, vec![("host", "localhost:7400"), ("origin", "null")]),
         ] {
             assert_eq!(open.judge(&headers(&pairs)).is_ok(), is_allowed, "{pairs:?}");

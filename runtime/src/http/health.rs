@@ -32,7 +32,10 @@ pub(super) struct Pulse {
 impl Pulse {
     /// Beats until stopped.
     pub(super) fn start(stop: CancellationToken) -> (Pulse, JoinHandle<()>) {
-        let pulse = Pulse { began: Instant::now(), beat_ms: Arc::new(AtomicU64::new(0)) };
+        let pulse = Pulse {
+            began: Instant::now(),
+            beat_ms: Arc::new(AtomicU64::new(0)),
+        };
         let beating = pulse.clone();
         let heart = tokio::spawn(async move {
             let mut interval = tokio::time::interval(Duration::from_millis(500));
@@ -45,7 +48,9 @@ impl Pulse {
     }
 
     fn age(&self) -> Duration {
-        self.began.elapsed().saturating_sub(Duration::from_millis(self.beat_ms.load(Ordering::Relaxed)))
+        self.began
+            .elapsed()
+            .saturating_sub(Duration::from_millis(self.beat_ms.load(Ordering::Relaxed)))
     }
 }
 
@@ -61,16 +66,22 @@ pub(super) async fn live(State(api): State<Api>) -> Response {
     };
     match reason {
         None => Json(json!({"live": true})).into_response(),
-        Some(reason) => {
-            (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"live": false, "reason": reason}))).into_response()
-        }
+        Some(reason) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            Json(json!({"live": false, "reason": reason})),
+        )
+            .into_response(),
     }
 }
 
 /// `GET /startupz`.
 pub(super) async fn startup(State(api): State<Api>) -> Response {
     let is_started = api.running.is_started();
-    let status = if is_started { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if is_started {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     (status, Json(json!({"started": is_started}))).into_response()
 }
 
@@ -83,16 +94,29 @@ pub(super) struct Ready {
 /// `GET /readyz`. Degraded is ready, unless asked strictly.
 pub(super) async fn ready(State(api): State<Api>, Query(asked): Query<Ready>) -> Response {
     let is_started = api.running.is_started();
-    let degraded: Vec<String> =
-        api.running.status().into_iter().filter(|status| !is_well(status)).map(|status| status.pipeline).collect();
+    let degraded: Vec<String> = api
+        .running
+        .status()
+        .into_iter()
+        .filter(|status| !is_well(status))
+        .map(|status| status.pipeline)
+        .collect();
     let is_strict = asked.strict.is_some_and(|strict| strict != "0" && strict != "false");
     let is_ready = is_started && (!is_strict || degraded.is_empty());
-    let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if is_ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     (status, Json(json!({"ready": is_ready, "degraded": degraded}))).into_response()
 }
 
 /// `GET /metrics`.
 pub(super) async fn metrics(State(api): State<Api>) -> Response {
     let text = crate::metrics::render(&api.metrics, &api.running);
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+    (
+        [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+        text,
+    )
+        .into_response()
 }

@@ -85,7 +85,12 @@ impl Server {
         let (pulse, heart) = health::Pulse::start(stop.clone());
         let metrics = crate::metrics::handle();
         let upkeep = tokio::spawn(crate::metrics::upkeep(metrics.clone(), stop.clone()));
-        let api = Api { running, store, metrics, pulse };
+        let api = Api {
+            running,
+            store,
+            metrics,
+            pulse,
+        };
         let mut tasks = vec![heart, upkeep];
         let router = router(api);
         tasks.push(serve(unix, router.clone(), stop.clone()));
@@ -97,7 +102,12 @@ impl Server {
             tasks.push(serve(tcp, guarded, stop.clone()));
         }
         info!(address = address.map(|a| a.to_string()), socket = %listen.socket.display(), "admin api listening");
-        Ok(Server { address, socket: listen.socket, stop, tasks })
+        Ok(Server {
+            address,
+            socket: listen.socket,
+            stop,
+            tasks,
+        })
     }
 
     /// The address over TCP.
@@ -143,7 +153,9 @@ where
     L::Addr: std::fmt::Debug,
 {
     tokio::spawn(async move {
-        let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;
+        let served = axum::serve(listener, router)
+            .with_graceful_shutdown(stop.cancelled_owned())
+            .await;
         if let Err(error) = served {
             warn!(code = codes::E0721.id, error = %error, "admin api stopped");
         }
@@ -155,7 +167,9 @@ async fn bind(address: SocketAddr, any_port: bool) -> Result<TcpListener, Failur
         Ok(listener) => Ok(listener),
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && any_port => {
             let free = SocketAddr::new(address.ip(), 0);
-            TcpListener::bind(free).await.map_err(|error| cannot_listen(free, &error))
+            TcpListener::bind(free)
+                .await
+                .map_err(|error| cannot_listen(free, &error))
         }
         Err(error) => Err(cannot_listen(address, &error)),
     }

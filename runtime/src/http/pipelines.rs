@@ -60,7 +60,11 @@ pub(super) async fn checkpoints(State(api): State<Api>, Path(pipeline): Path<Str
     let stored = api.store.load(&PipelineId::new(pipeline.as_str())).await;
     match stored {
         Ok(stored) => Ok(Json(json!({ "checkpoints": value(&stored)? }))),
-        Err(error) => Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error.code(), error.to_string())),
+        Err(error) => Err(Refusal::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            error.code(),
+            error.to_string(),
+        )),
     }
 }
 
@@ -91,7 +95,11 @@ pub(super) async fn resync(
     }
     let request = Resync {
         streams: body.streams.iter().map(|stream| StreamId::parse(stream)).collect(),
-        destinations: body.destinations.iter().map(|name| DestinationId::new(name.as_str())).collect(),
+        destinations: body
+            .destinations
+            .iter()
+            .map(|name| DestinationId::new(name.as_str()))
+            .collect(),
         empty_first: !body.append,
     };
     let resynced = api.running.resync(&pipeline, request).await?;
@@ -100,8 +108,12 @@ pub(super) async fn resync(
 
 fn unknown(api: &Api, pipeline: &str) -> Refusal {
     let known = api.running.names().join("`, `");
-    Refusal::new(StatusCode::NOT_FOUND, codes::E0723.id, format!("there is no pipeline `{pipeline}`"))
-        .hint(format!("there is `{known}`"))
+    Refusal::new(
+        StatusCode::NOT_FOUND,
+        codes::E0723.id,
+        format!("there is no pipeline `{pipeline}`"),
+    )
+    .hint(format!("there is `{known}`"))
 }
 
 fn value<T: Serialize>(of: &T) -> Result<Value, Refusal> {

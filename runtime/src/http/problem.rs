@@ -34,7 +34,13 @@ struct Body<'a> {
 
 impl Refusal {
     pub(super) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Refusal { status, code, detail: detail.into(), hint: None, inside: None }
+        Refusal {
+            status,
+            code,
+            detail: detail.into(),
+            hint: None,
+            inside: None,
+        }
     }
 
     pub(super) fn unauthorized(code: &'static str, detail: &str) -> Self {
@@ -51,7 +57,10 @@ impl Refusal {
 
     /// Adds the remedy.
     pub(super) fn hint(self, hint: impl Into<String>) -> Self {
-        Refusal { hint: Some(hint.into()), ..self }
+        Refusal {
+            hint: Some(hint.into()),
+            ..self
+        }
     }
 }
 
@@ -65,7 +74,11 @@ impl From<api::Error> for Refusal {
         };
         let refusal = Refusal::new(status, error.code(), error.to_string());
         let inside = Some(error.chain());
-        Refusal { hint: error.remedy().map(str::to_owned), inside, ..refusal }
+        Refusal {
+            hint: error.remedy().map(str::to_owned),
+            inside,
+            ..refusal
+        }
     }
 }
 
@@ -87,7 +100,10 @@ impl IntoResponse for Refusal {
         };
         let mut response = (self.status, Json(body)).into_response();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
@@ -97,7 +113,11 @@ impl IntoResponse for Refusal {
 
 /// No such path.
 pub(super) async fn not_found(uri: Uri) -> Refusal {
-    Refusal::new(StatusCode::NOT_FOUND, codes::E0728.id, format!("there is no `{}`", uri.path()))
+    Refusal::new(
+        StatusCode::NOT_FOUND,
+        codes::E0728.id,
+        format!("there is no `{}`", uri.path()),
+    )
 }
 
 /// Another method.

@@ -20,7 +20,10 @@ pub(crate) fn reachable(path: &Path) -> std::io::Result<(PathBuf, Option<std::fs
         return Ok((path.to_owned(), None));
     }
     use std::os::fd::AsRawFd;
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     let directory = std::fs::File::open(parent)?;
     let short = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()));
     Ok((short.join(path.file_name().unwrap_or_default()), Some(directory)))

@@ -14,7 +14,11 @@ pub(super) struct Line {
 
 impl Line {
     pub(super) fn of(event: &Event<'_>) -> Self {
-        let mut line = Line { level: word(event.metadata().level()), message: String::new(), fields: Vec::new() };
+        let mut line = Line {
+            level: word(event.metadata().level()),
+            message: String::new(),
+            fields: Vec::new(),
+        };
         event.record(&mut line);
         line
     }
@@ -22,7 +26,11 @@ impl Line {
     /// What makes two events the same trouble; none without a code.
     pub(super) fn repeat_key(&self) -> Option<String> {
         let field = |name: &str| {
-            let found = self.fields.iter().find(|(field, _)| *field == name).map(|(_, value)| value);
+            let found = self
+                .fields
+                .iter()
+                .find(|(field, _)| *field == name)
+                .map(|(_, value)| value);
             found.map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
         };
         let code = field("code")?;

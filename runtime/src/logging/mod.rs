@@ -38,7 +38,10 @@ pub(crate) struct Wish {
 
 impl Wish {
     /// For commands whose screen is the conversation: only what went wrong, as text.
-    pub(crate) const QUIET: Wish = Wish { level: LogLevel::Warn, format: Some(config::LogFormat::Text) };
+    pub(crate) const QUIET: Wish = Wish {
+        level: LogLevel::Warn,
+        format: Some(config::LogFormat::Text),
+    };
 }
 
 /// Starts logging for the rest of the process. Later calls change nothing.
@@ -50,11 +53,20 @@ pub(crate) fn start(global: &Global, terminal: &Terminal, wish: Wish, secrets: S
         (_, 1) => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,
     };
-    let format = global.log_format.or(wish.format.map(LogFormat::from)).unwrap_or(
-        if terminal.is_err_terminal() { LogFormat::Text } else { LogFormat::Json },
-    );
+    let format = global
+        .log_format
+        .or(wish.format.map(LogFormat::from))
+        .unwrap_or(if terminal.is_err_terminal() {
+            LogFormat::Text
+        } else {
+            LogFormat::Json
+        });
     // Other people's crates have their own idea of what is worth knowing.
-    let others = if global.verbose > 1 { level } else { level.min(LevelFilter::WARN) };
+    let others = if global.verbose > 1 {
+        level
+    } else {
+        level.min(LevelFilter::WARN)
+    };
     let targets = Targets::new().with_default(others).with_target("highwater", level);
     let writer = Writer {
         terminal: terminal.clone(),
@@ -95,8 +107,11 @@ impl<S: Subscriber> Layer<S> for Writer {
         if *event.metadata().level() <= Level::WARN
             && let Some(key) = line.repeat_key()
         {
-            let suppressed =
-                self.repeats.lock().unwrap_or_else(PoisonError::into_inner).admit(key, Instant::now());
+            let suppressed = self
+                .repeats
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .admit(key, Instant::now());
             match suppressed {
                 None => return,
                 Some(0) => {}

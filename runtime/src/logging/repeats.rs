@@ -18,7 +18,10 @@ struct Seen {
 
 impl Repeats {
     pub(super) fn new(interval: Duration) -> Self {
-        Repeats { interval, seen: HashMap::new() }
+        Repeats {
+            interval,
+            seen: HashMap::new(),
+        }
     }
 
     /// `Some` with the number left out since the last time, or `None`: it was said a moment ago.
@@ -36,7 +39,13 @@ impl Repeats {
             self.seen.retain(|_, seen| now.duration_since(seen.said) < interval);
         }
         if self.seen.len() < KINDS_MAX {
-            self.seen.insert(key, Seen { said: now, suppressed: 0 });
+            self.seen.insert(
+                key,
+                Seen {
+                    said: now,
+                    suppressed: 0,
+                },
+            );
         }
         Some(0)
     }

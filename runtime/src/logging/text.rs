@@ -17,7 +17,11 @@ pub(super) fn render(line: &Line, now: Timestamp, paint: Paint) -> String {
         "info" => paint.good(&level),
         _ => paint.faint(&level),
     };
-    let mut text = format!("{}  {level} {:<MESSAGE_WIDTH$}", paint.faint(&format!("{now:.3}")), escape(&line.message));
+    let mut text = format!(
+        "{}  {level} {:<MESSAGE_WIDTH$}",
+        paint.faint(&format!("{now:.3}")),
+        escape(&line.message)
+    );
     for (name, value) in &line.fields {
         text.push_str(&format!(" {}{}", paint.faint(&format!("{name}=")), plain(value)));
     }
@@ -32,7 +36,11 @@ fn plain(value: &Value) -> String {
         Value::String(text) => {
             let text = escape(text);
             let needs_quotes = text.is_empty() || text.contains([' ', '"', '=']);
-            if needs_quotes { format!("\"{}\"", text.replace('"', "\\\"")) } else { text }
+            if needs_quotes {
+                format!("\"{}\"", text.replace('"', "\\\""))
+            } else {
+                text
+            }
         }
         other => other.to_string(),
     }
@@ -40,7 +48,15 @@ fn plain(value: &Value) -> String {
 
 /// What comes from outside cannot draw on the terminal or begin a line of its own.
 fn escape(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+    text.chars()
+        .flat_map(|c| {
+            if c.is_control() {
+                c.escape_default().collect()
+            } else {
+                vec![c]
+            }
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -58,7 +74,11 @@ mod tests {
             ("error", Value::from("cannot open `a b`: \"no\"\u{1b}[31m")),
             ("attempt", Value::from(3)),
         ];
-        let line = Line { level: "warn", message: "destination retrying".to_owned(), fields };
+        let line = Line {
+            level: "warn",
+            message: "destination retrying".to_owned(),
+            fields,
+        };
         assert_eq!(
             render(&line, at(), Paint::default()),
             "2026-09-30T10:12:04.112Z  warn  destination retrying        pipeline=shop error=\"cannot open `a b`: \\\"no\\\"\\u{1b}[31m\" attempt=3\n"
@@ -67,7 +87,11 @@ mod tests {
 
     #[test]
     fn json_line_is_one_object() {
-        let line = Line { level: "info", message: "starting".to_owned(), fields: vec![("pipelines", Value::from(1))] };
+        let line = Line {
+            level: "info",
+            message: "starting".to_owned(),
+            fields: vec![("pipelines", Value::from(1))],
+        };
         assert_eq!(
             super::super::json::render(&line, at()),
             "{\"timestamp\":\"2026-09-30T10:12:04.112Z\",\"level\":\"info\",\"message\":\"starting\",\"pipelines\":1}\n"

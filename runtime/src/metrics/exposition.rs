@@ -15,9 +15,19 @@ impl Exposition {
     /// Adds a sample. A value that is not known is not there.
     pub(super) fn put(&mut self, name: &'static str, labels: &[(&str, &str)], value: impl Into<Option<f64>>) {
         let Some(value) = value.into() else { return };
-        let labels: Vec<String> = labels.iter().map(|(label, value)| format!("{label}=\"{}\"", escape(value))).collect();
-        let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
-        self.samples.entry(name).or_default().push(format!("{name}{labels} {value}"));
+        let labels: Vec<String> = labels
+            .iter()
+            .map(|(label, value)| format!("{label}=\"{}\"", escape(value)))
+            .collect();
+        let labels = if labels.is_empty() {
+            String::new()
+        } else {
+            format!("{{{}}}", labels.join(","))
+        };
+        self.samples
+            .entry(name)
+            .or_default()
+            .push(format!("{name}{labels} {value}"));
     }
 
     pub(super) fn render(&self) -> String {

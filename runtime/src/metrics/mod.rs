@@ -19,12 +19,21 @@ use crate::running::Running;
 use streams::LimitStreams;
 
 /// From a millisecond, about what an fsync on a good disk takes, to minutes.
-const SECONDS: [f64; 14] =
-    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 300.0];
+const SECONDS: [f64; 14] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 300.0,
+];
 /// From a single row to the largest batches.
 const ROWS: [f64; 8] = [1.0, 10.0, 100.0, 1e3, 1e4, 1e5, 1e6, 1e7];
 /// From 1 KiB to 1 GiB.
-const BYTES: [f64; 7] = [1024.0, 16_384.0, 262_144.0, 1_048_576.0, 16_777_216.0, 134_217_728.0, 1_073_741_824.0];
+const BYTES: [f64; 7] = [
+    1024.0,
+    16_384.0,
+    262_144.0,
+    1_048_576.0,
+    16_777_216.0,
+    134_217_728.0,
+    1_073_741_824.0,
+];
 /// Samples of histograms wait in memory until they are sorted into buckets.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -45,7 +54,10 @@ pub(crate) fn install(labels: StreamLabels) {
 /// What was counted; empty if counting was never started.
 pub(crate) fn handle() -> PrometheusHandle {
     install(StreamLabels::Auto);
-    HANDLE.get().cloned().unwrap_or_else(|| builder().build_recorder().handle())
+    HANDLE
+        .get()
+        .cloned()
+        .unwrap_or_else(|| builder().build_recorder().handle())
 }
 
 /// Everything, now.

@@ -9,14 +9,24 @@ const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Adds the `process_*` metrics; on a system without `/proc` there are none.
 pub(super) fn put(exposition: &mut Exposition) {
-    exposition.put(metric::PROCESS_RESIDENT_BYTES, &[], resident_bytes().map(|bytes| bytes as f64));
+    exposition.put(
+        metric::PROCESS_RESIDENT_BYTES,
+        &[],
+        resident_bytes().map(|bytes| bytes as f64),
+    );
     exposition.put(metric::PROCESS_OPEN_FDS, &[], open_fds().map(|count| count as f64));
     let stat = std::fs::read_to_string("/proc/self/stat").ok();
     // The second field is the program's name in parentheses, which may hold spaces.
-    let fields: Vec<&str> = stat.as_deref().and_then(|stat| stat.rsplit_once(')')).map_or_else(Vec::new, |(_, rest)| {
-        rest.split_whitespace().collect()
-    });
-    let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).map(|t| t / TICKS_PER_SECOND);
+    let fields: Vec<&str> = stat
+        .as_deref()
+        .and_then(|stat| stat.rsplit_once(')'))
+        .map_or_else(Vec::new, |(_, rest)| rest.split_whitespace().collect());
+    let ticks = |at: usize| {
+        fields
+            .get(at)
+            .and_then(|field| field.parse::<f64>().ok())
+            .map(|t| t / TICKS_PER_SECOND)
+    };
     let cpu = ticks(11).zip(ticks(12)).map(|(user, system)| user + system);
     exposition.put(metric::PROCESS_CPU_SECONDS, &[], cpu);
     let started = ticks(19).zip(boot_time()).map(|(since_boot, boot)| boot + since_boot);
@@ -37,5 +47,9 @@ fn open_fds() -> Option<usize> {
 
 fn boot_time() -> Option<f64> {
     let stat = std::fs::read_to_string("/proc/stat").ok()?;
-    stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()
+    stat.lines()
+        .find_map(|line| line.strip_prefix("btime "))?
+        .trim()
+        .parse()
+        .ok()
 }

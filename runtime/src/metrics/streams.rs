@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 use config::StreamLabels;
-use metrics::{
-    Counter, Gauge, Histogram, Key, KeyName, Label, Metadata, Recorder, SharedString, Unit,
-};
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Metadata, Recorder, SharedString, Unit};
 
 /// Streams of one pipeline that have a name of their own; the others together are `other`.
 const STREAMS_MAX: usize = 200;
@@ -22,15 +20,23 @@ pub(super) struct LimitStreams<R> {
 
 impl<R> LimitStreams<R> {
     pub(super) fn new(inner: R, labels: StreamLabels) -> Self {
-        LimitStreams { inner, labels, named: Mutex::new(BTreeMap::new()) }
+        LimitStreams {
+            inner,
+            labels,
+            named: Mutex::new(BTreeMap::new()),
+        }
     }
 
     fn limit(&self, key: &Key) -> Key {
-        let Some(stream) = label(key, "stream") else { return key.clone() };
+        let Some(stream) = label(key, "stream") else {
+            return key.clone();
+        };
         let shown = match self.labels {
             StreamLabels::On => return key.clone(),
             StreamLabels::Off => None,
-            StreamLabels::Auto if self.has_name(label(key, "pipeline").unwrap_or_default(), stream) => return key.clone(),
+            StreamLabels::Auto if self.has_name(label(key, "pipeline").unwrap_or_default(), stream) => {
+                return key.clone();
+            }
             StreamLabels::Auto => Some(Label::new("stream", OTHER)),
         };
         let others = key.labels().filter(|label| label.key() != "stream").cloned();
@@ -93,20 +99,29 @@ mod tests {
             }
         });
         let text = handle.render();
-        text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).map(str::to_owned).collect()
+        text.lines()
+            .filter(|line| !line.starts_with('#') && !line.is_empty())
+            .map(str::to_owned)
+            .collect()
     }
 
     #[test]
     fn streams_beyond_the_limit_share_one_series() {
         let series = series(StreamLabels::Auto, STREAMS_MAX + 5);
         assert_eq!(series.len(), STREAMS_MAX + 1);
-        let other = format!("{}{{pipeline=\"shop\",stream=\"other\"}} 5", actors::metric::STREAM_ROWS);
+        let other = format!(
+            "{}{{pipeline=\"shop\",stream=\"other\"}} 5",
+            actors::metric::STREAM_ROWS
+        );
         assert!(series.contains(&other), "{series:?}");
     }
 
     #[test]
     fn stream_label_can_be_off_or_unlimited() {
-        assert_eq!(series(StreamLabels::Off, 3), [format!("{}{{pipeline=\"shop\"}} 3", actors::metric::STREAM_ROWS)]);
+        assert_eq!(
+            series(StreamLabels::Off, 3),
+            [format!("{}{{pipeline=\"shop\"}} 3", actors::metric::STREAM_ROWS)]
+        );
         assert_eq!(series(StreamLabels::On, STREAMS_MAX + 5).len(), STREAMS_MAX + 5);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actors::{DestinationState, DestinationStatus, PipelineState, PipelineStatus};
-use api::{Head, HeadMark, LagUnit};
+use api::{Head, HeadMark, LagUnit, Retry};
 
 use super::Running;
 
@@ -22,7 +22,7 @@ impl Running {
     /// Waits until a bounded run is over. Cancel-safe.
     pub(crate) async fn caught_up(&self, goal: Goal) {
         let mut watch = CaughtUp::new(goal);
-        let mut interval = tokio::time::interval(Duration::from_millis(20));
+        let mut interval = tokio::time::interval(Duration::from_millis(50));
         loop {
             interval.tick().await;
             if watch.is_over(self) {
@@ -45,7 +45,11 @@ const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 
 impl CaughtUp {
     fn new(goal: Goal) -> Self {
-        CaughtUp { goal, heads: BTreeMap::new(), flushed: None }
+        CaughtUp {
+            goal,
+            heads: BTreeMap::new(),
+            flushed: None,
+        }
     }
 
     /// Whether every pipeline is done or stuck.
@@ -56,9 +60,15 @@ impl CaughtUp {
         for status in running.status() {
             let has_ended = matches!(status.state, PipelineState::Failed | PipelineState::Stopped);
             let is_done = match self.head(&status) {
-                _ if has_ended => true,
+                _ if has_ended || waits_for_operator(&status) => true,
                 None => false,
-                Some(head) if boards.get(&status.pipeline).is_some_and(|board| board.has_accepted(head)) => true,
+                Some(head)
+                    if boards
+                        .get(&status.pipeline)
+                        .is_some_and(|board| board.has_accepted(head)) =>
+                {
+                    true
+                }
                 Some(head) => {
                     let (stuck, others): (Vec<_>, Vec<_>) = status.destinations.iter().partition(|d| is_stuck(d));
                     must_flush |= !stuck.is_empty();
@@ -79,8 +89,15 @@ impl CaughtUp {
         if status.source.probed_timestamp_seconds.is_none() && !status.destinations.iter().all(is_stuck) {
             return None;
         }
-        let mark = |(log, order): (&String, &model::Order)| HeadMark { log: Arc::from(log.as_str()), order: *order, time: None };
-        let newest = || Head { marks: status.source.head.iter().map(mark).collect(), unit: LagUnit::None };
+        let mark = |(log, order): (&String, &model::Order)| HeadMark {
+            log: Arc::from(log.as_str()),
+            order: *order,
+            time: None,
+        };
+        let newest = || Head {
+            marks: status.source.head.iter().map(mark).collect(),
+            unit: LagUnit::None,
+        };
         let noted = self.heads.entry(status.pipeline.clone()).or_insert_with(newest);
         if self.goal == Goal::NewestHead {
             *noted = newest();
@@ -89,13 +106,34 @@ impl CaughtUp {
     }
 }
 
+/// Whether its source moves no more without somebody's help.
+pub(super) fn waits_for_operator(status: &PipelineStatus) -> bool {
+    status
+        .trouble
+        .as_ref()
+        .is_some_and(|trouble| trouble.retry == Retry::Operator.name())
+}
+
 /// Whether it moves no more without somebody's help.
 pub(super) fn is_stuck(destination: &DestinationStatus) -> bool {
-    matches!(destination.state, DestinationState::Parked | DestinationState::NeedsResync | DestinationState::Stopped)
+    matches!(
+        destination.state,
+        DestinationState::Parked | DestinationState::NeedsResync | DestinationState::Stopped
+    )
 }
 
 fn is_durable(status: &PipelineStatus, destination: &DestinationStatus, head: &Head) -> bool {
-    let is_there = |mark: &HeadMark| destination.durable.get(&*mark.log).is_some_and(|durable| *durable >= mark.order);
-    let is_live = |name: &str| status.streams.iter().all(|s| s.destinations.get(name).is_some_and(|word| *word == "live"));
+    let is_there = |mark: &HeadMark| {
+        destination
+            .durable
+            .get(&*mark.log)
+            .is_some_and(|durable| *durable >= mark.order)
+    };
+    let is_live = |name: &str| {
+        status
+            .streams
+            .iter()
+            .all(|s| s.destinations.get(name).is_some_and(|word| *word == "live"))
+    };
     head.marks.iter().all(is_there) && is_live(&destination.destination)
 }

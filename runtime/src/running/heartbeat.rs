@@ -17,8 +17,13 @@ pub(super) async fn beat(running: Running) {
             for destination in &pipeline.destinations {
                 let position = destination.durable.values().next().map(ToString::to_string);
                 info!(
-                    pipeline = pipeline.pipeline, destination = destination.destination, state = destination.state.name(),
-                    position, lag_seconds = destination.lag_seconds, rows = destination.rows, "checkpoint"
+                    pipeline = pipeline.pipeline,
+                    destination = destination.destination,
+                    state = destination.state.name(),
+                    position,
+                    lag_seconds = destination.lag_seconds,
+                    rows = destination.rows,
+                    "checkpoint"
                 );
             }
         }

@@ -22,7 +22,11 @@ pub(crate) async fn look_at_all(blueprints: Vec<Blueprint>) -> Vec<Looked> {
 
 /// Looks at one source.
 pub(super) async fn look_at(blueprint: Blueprint) -> Looked {
-    let resolved = blueprint.source.discover().await.map(|discovered| blueprint.resolve(&discovered));
+    let resolved = blueprint
+        .source
+        .discover()
+        .await
+        .map(|discovered| blueprint.resolve(&discovered));
     Looked { blueprint, resolved }
 }
 
@@ -30,7 +34,10 @@ impl Looked {
     /// The streams, if the source was reached and has all of them.
     pub(crate) fn streams(&self) -> Option<&[PlannedStream]> {
         let resolved = self.resolved.as_ref().ok()?;
-        let is_sound = resolved.findings.iter().all(|(_, _, finding)| finding.severity != config::Severity::Error);
+        let is_sound = resolved
+            .findings
+            .iter()
+            .all(|(_, _, finding)| finding.severity != config::Severity::Error);
         is_sound.then_some(resolved.streams.as_slice())
     }
 
@@ -52,7 +59,11 @@ pub(crate) fn report(loaded: &mut Loaded, looked: &Looked) -> Exit {
             for (pointer, label, finding) in &resolved.findings {
                 loaded.report_at(&part, &written(loaded, &part, pointer), label, finding.clone());
             }
-            if looked.streams().is_some() { Exit::Done } else { Exit::Input }
+            if looked.streams().is_some() {
+                Exit::Done
+            } else {
+                Exit::Input
+            }
         }
     }
 }

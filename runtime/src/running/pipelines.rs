@@ -34,7 +34,9 @@ struct Slot {
 
 enum SlotState {
     /// Its source has not said which streams it has.
-    Waiting { trouble: Option<(Trouble, Option<Instant>)> },
+    Waiting {
+        trouble: Option<(Trouble, Option<Instant>)>,
+    },
     /// It has a supervision tree.
     Started(Runtime),
     /// It never got that far.
@@ -75,7 +77,9 @@ impl Running {
     pub(crate) fn boards(&self) -> Vec<(String, Board)> {
         let runtimes = self.runtimes();
         let boards = runtimes.iter().flat_map(|(_, runtime)| runtime.boards());
-        boards.map(|(pipeline, board)| (pipeline.to_string(), board.clone())).collect()
+        boards
+            .map(|(pipeline, board)| (pipeline.to_string(), board.clone()))
+            .collect()
     }
 
     /// Reads streams again.
@@ -83,8 +87,12 @@ impl Running {
         let runtime = self.0.slots.get(pipeline).and_then(Slot::runtime);
         match runtime {
             Some(runtime) => runtime.resync(&PipelineId::new(pipeline), request).await,
-            None => Err(Error::new("E0710", Retry::Operator, format!("cannot resync `{pipeline}`: it has not started"))
-                .hint("`highwater status` shows what it waits for")),
+            None => Err(Error::new(
+                "E0710",
+                Retry::Operator,
+                format!("cannot resync `{pipeline}`: it has not started"),
+            )
+            .hint("`highwater status` shows what it waits for")),
         }
     }
 
@@ -119,11 +127,18 @@ impl Running {
 
     pub(super) fn runtimes(&self) -> Vec<(&str, Runtime)> {
         let slots = self.0.slots.iter();
-        slots.filter_map(|(name, slot)| Some((name.as_str(), slot.runtime()?))).collect()
+        slots
+            .filter_map(|(name, slot)| Some((name.as_str(), slot.runtime()?)))
+            .collect()
     }
 
     pub(super) fn set_waiting(&self, pipeline: &str, trouble: Trouble, next_try: Option<Instant>) {
-        self.set(pipeline, SlotState::Waiting { trouble: Some((trouble, next_try)) });
+        self.set(
+            pipeline,
+            SlotState::Waiting {
+                trouble: Some((trouble, next_try)),
+            },
+        );
     }
 
     pub(super) fn set_runtime(&self, pipeline: &str, runtime: Runtime) {
@@ -147,6 +162,7 @@ pub(super) fn trouble(error: &Error, attempt: u32) -> Trouble {
         code: error.code().to_owned(),
         error: error.chain(),
         hint: error.remedy().map(str::to_owned),
+        retry: error.retry().name(),
         attempt,
         next_try_seconds: None,
     }
@@ -178,15 +194,22 @@ impl Slot {
             }
             SlotState::Waiting { trouble } => {
                 let trouble = trouble.as_ref().map(|(trouble, next_try)| Trouble {
-                    next_try_seconds: next_try
-                        .map(|at| at.saturating_duration_since(Instant::now()).as_secs_f64()),
+                    next_try_seconds: next_try.map(|at| at.saturating_duration_since(Instant::now()).as_secs_f64()),
                     ..trouble.clone()
                 });
-                let state = if trouble.is_some() { PipelineState::Degraded } else { PipelineState::Starting };
+                let state = if trouble.is_some() {
+                    PipelineState::Degraded
+                } else {
+                    PipelineState::Starting
+                };
                 (state, DestinationState::Starting, trouble)
             }
             SlotState::Over { trouble } => {
-                let state = if trouble.is_some() { PipelineState::Failed } else { PipelineState::Stopped };
+                let state = if trouble.is_some() {
+                    PipelineState::Failed
+                } else {
+                    PipelineState::Stopped
+                };
                 (state, DestinationState::Stopped, trouble.clone())
             }
         };

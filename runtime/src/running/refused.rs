@@ -6,6 +6,7 @@ use std::time::Duration;
 use actors::{DestinationState, PipelineState, PipelineStatus, Trouble};
 
 use super::Running;
+use super::caught_up::waits_for_operator;
 
 impl Running {
     /// Waits until it is clear that nothing could be opened at all, and says why; never ends if something could.
@@ -21,7 +22,6 @@ impl Running {
     }
 }
 
-
 /// What keeps every single pipeline from its first destination or from its source; `None` as long as anything may still
 /// come up, and for ever once something has.
 fn refusals(pipelines: &[PipelineStatus]) -> Option<Vec<(String, Trouble)>> {
@@ -34,10 +34,24 @@ fn refusal(pipeline: &PipelineStatus) -> Option<Vec<(String, Trouble)>> {
     if pipeline.state == PipelineState::Failed {
         return Some(Vec::new());
     }
+    // A source that could be opened once was asked for its head.
+    if waits_for_operator(pipeline) && pipeline.source.probed_timestamp_seconds.is_none() {
+        return Some(
+            pipeline
+                .trouble
+                .iter()
+                .map(|trouble| (pipeline.pipeline.clone(), trouble.clone()))
+                .collect(),
+        );
+    }
     let refused = pipeline.destinations.iter().map(|destination| {
         let was_refused = destination.state == DestinationState::Parked && destination.generation == 0;
         let name = format!("{}/{}", pipeline.pipeline, destination.destination);
-        destination.trouble.clone().filter(|_| was_refused).map(|trouble| (name, trouble))
+        destination
+            .trouble
+            .clone()
+            .filter(|_| was_refused)
+            .map(|trouble| (name, trouble))
     });
     refused.collect()
 }

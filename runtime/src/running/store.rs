@@ -13,7 +13,12 @@ pub(crate) async fn open_store(dir: &Path) -> Result<SledStore, StateError> {
     let (store, notices) = match opened {
         Ok(opened) => opened?,
         // Opening panicked: the database said no in its own way.
-        Err(panic) => return Err(StateError::Database { path: dir.to_owned(), detail: panic.to_string() }),
+        Err(panic) => {
+            return Err(StateError::Database {
+                path: dir.to_owned(),
+                detail: panic.to_string(),
+            });
+        }
     };
     for notice in notices {
         let (code, hint) = (notice.code, notice.hint.as_deref());

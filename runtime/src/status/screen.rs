@@ -43,20 +43,38 @@ fn render_pipeline(pipeline: &Pipeline, paint: Paint, has_streams: bool) -> Stri
     }
     for destination in &pipeline.destinations {
         if let Some(trouble) = &destination.trouble {
-            text.push_str(&format!("\n{}", indent(&render_trouble(&destination.destination, trouble))));
+            text.push_str(&format!(
+                "\n{}",
+                indent(&render_trouble(&destination.destination, trouble))
+            ));
         }
     }
     if let Some(held_by) = &pipeline.spool.held_by {
         let window = figures::bytes(pipeline.spool.window_max_bytes);
-        text.push_str(&format!("\n  {held_by} is behind by the whole window of {window}: the others wait for it\n"));
+        text.push_str(&format!(
+            "\n  {held_by} is behind by the whole window of {window}: the others wait for it\n"
+        ));
     }
     text.push_str(&format!("\n{}", indent(&streams(pipeline, has_streams))));
     text
 }
 
 fn destinations(pipeline: &Pipeline, paint: Paint) -> String {
-    let is_in_bytes = pipeline.destinations.iter().any(|destination| destination.lag_bytes.is_some());
-    let head = ["destination", "connector", "state", "lag", "behind", "durable", "rows", "out", "errors"];
+    let is_in_bytes = pipeline
+        .destinations
+        .iter()
+        .any(|destination| destination.lag_bytes.is_some());
+    let head = [
+        "destination",
+        "connector",
+        "state",
+        "lag",
+        "behind",
+        "durable",
+        "rows",
+        "out",
+        "errors",
+    ];
     let align = [
         Align::Left,
         Align::Left,
@@ -81,7 +99,12 @@ fn destinations(pipeline: &Pipeline, paint: Paint) -> String {
             painted(destination, paint),
             destination.lag_seconds.map_or_else(|| "–".to_owned(), figures::seconds),
             behind,
-            destination.durable.values().next().cloned().unwrap_or_else(|| "–".to_owned()),
+            destination
+                .durable
+                .values()
+                .next()
+                .cloned()
+                .unwrap_or_else(|| "–".to_owned()),
             figures::count(destination.rows),
             format!("{}/s", figures::short(destination.rows_per_second)),
             destination.errors.to_string(),
@@ -110,7 +133,11 @@ fn render_trouble(name: &str, trouble: &Trouble) -> String {
     }
     match trouble.next_try_seconds {
         Some(next) => {
-            text.push_str(&format!("{margin}attempt {}, next try in {}\n", trouble.attempt, figures::seconds(next)));
+            text.push_str(&format!(
+                "{margin}attempt {}, next try in {}\n",
+                trouble.attempt,
+                figures::seconds(next)
+            ));
         }
         None => text.push_str(&format!("{margin}no further try by itself\n")),
     }
@@ -124,12 +151,21 @@ fn streams(pipeline: &Pipeline, has_streams: bool) -> String {
     let is_live = |stream: &&Stream| stream.destinations.values().all(|state| state == "live");
     let reading: Vec<&Stream> = pipeline.streams.iter().filter(|stream| stream.read.is_some()).collect();
     let live = pipeline.streams.iter().filter(is_live).count();
-    let waiting = pipeline.streams.iter().filter(|s| !is_live(s) && s.read.is_none()).count();
-    let mut text = format!("streams  {live} live · {} snapshot · {waiting} waiting\n", reading.len());
+    let waiting = pipeline
+        .streams
+        .iter()
+        .filter(|s| !is_live(s) && s.read.is_none())
+        .count();
+    let mut text = format!(
+        "streams  {live} live · {} snapshot · {waiting} waiting\n",
+        reading.len()
+    );
     let shown = if has_streams { reading.len() } else { READS_SHOWN_MAX };
     for stream in reading.iter().take(shown) {
         let Some(read) = &stream.read else { continue };
-        let progress = read.progress_ratio.map_or_else(|| "  ".to_owned(), |ratio| format!("{:.0} %", ratio * 100.0));
+        let progress = read
+            .progress_ratio
+            .map_or_else(|| "  ".to_owned(), |ratio| format!("{:.0} %", ratio * 100.0));
         let of = match read.rows_estimated {
             Some(all) => format!("{} / {} rows", figures::count(read.rows), figures::count(all)),
             None => format!("{} rows", figures::count(read.rows)),
@@ -142,12 +178,30 @@ fn streams(pipeline: &Pipeline, has_streams: bool) -> String {
     }
     if has_streams {
         let names: Vec<&str> = pipeline.destinations.iter().map(|d| d.destination.as_str()).collect();
-        let mut rows = vec![std::iter::once("stream").chain(names.iter().copied()).map(str::to_owned).collect::<Vec<_>>()];
+        let mut rows = vec![
+            std::iter::once("stream")
+                .chain(names.iter().copied())
+                .map(str::to_owned)
+                .collect::<Vec<_>>(),
+        ];
         for stream in &pipeline.streams {
-            let of = |name: &&str| stream.destinations.get(*name).cloned().unwrap_or_else(|| "none".to_owned());
-            rows.push(std::iter::once(stream.stream.clone()).chain(names.iter().map(of)).collect());
+            let of = |name: &&str| {
+                stream
+                    .destinations
+                    .get(*name)
+                    .cloned()
+                    .unwrap_or_else(|| "none".to_owned())
+            };
+            rows.push(
+                std::iter::once(stream.stream.clone())
+                    .chain(names.iter().map(of))
+                    .collect(),
+            );
         }
-        text.push_str(&format!("\n{}", columns::render(&vec![Align::Left; names.len() + 1], &rows)));
+        text.push_str(&format!(
+            "\n{}",
+            columns::render(&vec![Align::Left; names.len() + 1], &rows)
+        ));
     }
     text
 }
@@ -161,9 +215,18 @@ fn verdict(pipelines: &[Pipeline]) -> String {
             None => states.push((&pipeline.state, 1)),
         }
     }
-    let states = states.iter().map(|(state, count)| format!("{count} {state}")).collect::<Vec<_>>().join(", ");
+    let states = states
+        .iter()
+        .map(|(state, count)| format!("{count} {state}"))
+        .collect::<Vec<_>>()
+        .join(", ");
     let troubles = pipelines.iter().flat_map(|pipeline| {
-        pipeline.trouble.iter().chain(pipeline.destinations.iter().filter_map(|destination| destination.trouble.as_ref()))
+        pipeline.trouble.iter().chain(
+            pipeline
+                .destinations
+                .iter()
+                .filter_map(|destination| destination.trouble.as_ref()),
+        )
     });
     let next = match troubles.map(|trouble| &trouble.code).next() {
         Some(code) => format!(". Next: `highwater explain {code}`"),
@@ -174,7 +237,13 @@ fn verdict(pipelines: &[Pipeline]) -> String {
 
 /// Two spaces before each line that says something.
 fn indent(text: &str) -> String {
-    let line = |line: &str| if line.is_empty() { "\n".to_owned() } else { format!("  {line}\n") };
+    let line = |line: &str| {
+        if line.is_empty() {
+            "\n".to_owned()
+        } else {
+            format!("  {line}\n")
+        }
+    };
     text.lines().map(line).collect()
 }
 

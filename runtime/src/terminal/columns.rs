@@ -11,7 +11,12 @@ pub(crate) enum Align {
 
 /// Rows of cells with two spaces between columns; no line ends with spaces.
 pub(crate) fn render(align: &[Align], rows: &[Vec<String>]) -> String {
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| shown_width(cell)).max();
+    let width = |column: usize| {
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| shown_width(cell))
+            .max()
+    };
     let widths: Vec<usize> = (0..align.len()).map(|column| width(column).unwrap_or(0)).collect();
     let mut text = String::new();
     for row in rows {
@@ -51,7 +56,10 @@ mod tests {
     #[test]
     fn columns_align_whatever_the_colour() {
         let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
-        let rows = [row(["name", "rows", "state"]), row(["a", "\u{1b}[1m12\u{1b}[0m", "live"])];
+        let rows = [
+            row(["name", "rows", "state"]),
+            row(["a", "\u{1b}[1m12\u{1b}[0m", "live"]),
+        ];
         let text = render(&[Align::Left, Align::Right, Align::Left], &rows);
         assert_eq!(text, "name  rows  state\na       \u{1b}[1m12\u{1b}[0m  live\n");
     }

@@ -94,7 +94,10 @@ impl Terminal {
 
     /// How findings are printed.
     pub(crate) fn screen(&self, is_coloured: bool) -> config::Screen {
-        config::Screen { is_coloured, ..config::Screen::default() }
+        config::Screen {
+            is_coloured,
+            ..config::Screen::default()
+        }
     }
 
     /// Findings for stdout.
@@ -151,22 +154,39 @@ impl Terminal {
             return None;
         }
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(8));
-        let frames = if inner.is_ascii { "-\\|/ " } else { "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ " };
-        let style = ProgressStyle::with_template("  {spinner} {msg}").ok()?.tick_chars(frames);
+        let frames = if inner.is_ascii {
+            "-\\|/ "
+        } else {
+            "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ "
+        };
+        let style = ProgressStyle::with_template("  {spinner} {msg}")
+            .ok()?
+            .tick_chars(frames);
         bar.set_style(style);
         bar.enable_steady_tick(Duration::from_millis(120));
         *inner.progress.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar.clone());
-        Some(Progress { bar, terminal: self.clone() })
+        Some(Progress {
+            bar,
+            terminal: self.clone(),
+        })
     }
 
     /// Asks a question that is answered with one line; `default` where that line is empty.
     pub(crate) fn ask(&self, question: &str, default: &str) -> std::io::Result<String> {
-        let shown = if default.is_empty() { String::new() } else { format!(" [{default}]") };
+        let shown = if default.is_empty() {
+            String::new()
+        } else {
+            format!(" [{default}]")
+        };
         self.write_err(&format!("{question}{shown} "));
         let mut line = String::new();
         std::io::stdin().read_line(&mut line)?;
         let line = line.trim();
-        Ok(if line.is_empty() { default.to_owned() } else { line.to_owned() })
+        Ok(if line.is_empty() {
+            default.to_owned()
+        } else {
+            line.to_owned()
+        })
     }
 
     /// Asks whether to go on; only `y` and `yes` do.
@@ -250,6 +270,10 @@ impl Paint {
     }
 
     fn with(self, code: &str, text: &str) -> String {
-        if self.0 { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+        if self.0 {
+            format!("\u{1b}[{code}m{text}\u{1b}[0m")
+        } else {
+            text.to_owned()
+        }
     }
 }

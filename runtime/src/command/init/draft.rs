@@ -32,16 +32,22 @@ impl SourceDraft {
         let path = match text.split_once(':') {
             Some(("sqlite", rest)) => rest.strip_prefix("//").unwrap_or(rest),
             Some((scheme, _)) if scheme.len() > 1 && scheme.chars().all(|c| c.is_ascii_alphanumeric()) => {
-                return Err(Failure::input("E0112", format!("cannot read from `{scheme}`: there is no such source"))
-                    .hint("there is `sqlite`: `--from sqlite:./shop.db`"));
+                return Err(
+                    Failure::input("E0112", format!("cannot read from `{scheme}`: there is no such source"))
+                        .hint("there is `sqlite`: `--from sqlite:./shop.db`"),
+                );
             }
             _ => text,
         };
         if path.is_empty() {
-            return Err(Failure::input("E0107", "cannot write a configuration: no source is named")
-                .hint("name a database: `--from ./shop.db`"));
+            return Err(
+                Failure::input("E0107", "cannot write a configuration: no source is named")
+                    .hint("name a database: `--from ./shop.db`"),
+            );
         }
-        Ok(SourceDraft { path: from_directory(path, directory) })
+        Ok(SourceDraft {
+            path: from_directory(path, directory),
+        })
     }
 
     pub(super) fn connector(&self) -> &'static str {
@@ -58,17 +64,35 @@ impl SourceDraft {
 
     /// The database's name, as far as it can be a pipeline's.
     pub(super) fn name(&self) -> String {
-        let stem = Path::new(&self.path).file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-        let name: String = stem.chars().map(|c| if c.is_ascii_alphanumeric() || "_-".contains(c) { c } else { '_' }).collect();
+        let stem = Path::new(&self.path)
+            .file_stem()
+            .map(|stem| stem.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        let name: String = stem
+            .chars()
+            .map(|c| {
+                if c.is_ascii_alphanumeric() || "_-".contains(c) {
+                    c
+                } else {
+                    '_'
+                }
+            })
+            .collect();
         let name = name.trim_start_matches(['_', '-']);
-        if name.is_empty() { "main".to_owned() } else { name.chars().take(63).collect() }
+        if name.is_empty() {
+            "main".to_owned()
+        } else {
+            name.chars().take(63).collect()
+        }
     }
 }
 
 impl DestinationDraft {
     /// `CONNECTOR` or `CONNECTOR:PATH`.
     pub(super) fn parse(text: &str, directory: &Path) -> Result<DestinationDraft, Failure> {
-        let (connector, path) = text.split_once(':').map_or((text, None), |(connector, path)| (connector, Some(path)));
+        let (connector, path) = text
+            .split_once(':')
+            .map_or((text, None), |(connector, path)| (connector, Some(path)));
         let files = |name, connector| (name, connector, Some("./out/{stream}/"));
         let (name, connector, default) = match connector {
             "parquet" => files("lake", "parquet"),
@@ -77,18 +101,30 @@ impl DestinationDraft {
             "sqlite" => ("copy", "sqlite", Some("./copy.db")),
             "stdout" => ("screen", "stdout", None),
             other => {
-                return Err(Failure::input("E0112", format!("cannot write to `{other}`: there is no such destination"))
-                    .hint("there is `parquet`, `csv`, `ndjson`, `sqlite` and `stdout`"));
+                return Err(Failure::input(
+                    "E0112",
+                    format!("cannot write to `{other}`: there is no such destination"),
+                )
+                .hint("there is `parquet`, `csv`, `ndjson`, `sqlite` and `stdout`"));
             }
         };
         let path = path.map(|path| from_directory(path.strip_prefix("//").unwrap_or(path), directory));
-        Ok(DestinationDraft { name, connector, path: path.or(default.map(str::to_owned)) })
+        Ok(DestinationDraft {
+            name,
+            connector,
+            path: path.or(default.map(str::to_owned)),
+        })
     }
 }
 
 impl Draft {
     pub(super) fn render(&self, schema: &str) -> String {
-        let streams = self.streams.iter().map(|stream| scalar(stream)).collect::<Vec<_>>().join(", ");
+        let streams = self
+            .streams
+            .iter()
+            .map(|stream| scalar(stream))
+            .collect::<Vec<_>>()
+            .join(", ");
         let mut text = format!(
             "# yaml-language-server: $schema=./{schema}\nversion: 1\n\npipelines:\n  {}:\n    source:\n      connector: {}\n      \
              spec:\n        path: {}\n        capture: triggers\n      streams: [{streams}]\n\n    destinations:\n",
@@ -99,8 +135,15 @@ impl Draft {
         let mut names: Vec<String> = Vec::new();
         for destination in &self.destinations {
             let taken = names.iter().filter(|name| name.starts_with(destination.name)).count();
-            let name = if taken == 0 { destination.name.to_owned() } else { format!("{}{}", destination.name, taken + 1) };
-            text.push_str(&format!("      {name}:\n        connector: {}\n", destination.connector));
+            let name = if taken == 0 {
+                destination.name.to_owned()
+            } else {
+                format!("{}{}", destination.name, taken + 1)
+            };
+            text.push_str(&format!(
+                "      {name}:\n        connector: {}\n",
+                destination.connector
+            ));
             if let Some(path) = &destination.path {
                 text.push_str(&format!("        spec:\n          path: {}\n", scalar(path)));
             }

@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rand::Rng;
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use crate::codes;
 use crate::exit::Failure;
@@ -23,10 +23,14 @@ CREATE TABLE orders (id INTEGER PRIMARY KEY, customer_id INTEGER NOT NULL, statu
 CREATE TABLE order_lines (order_id INTEGER NOT NULL, line INTEGER NOT NULL, product TEXT NOT NULL, quantity INTEGER NOT NULL, price REAL NOT NULL, PRIMARY KEY (order_id, line));
 ";
 
-const CITIES: [&str; 8] = ["Ankara", "Berlin", "Cairo", "Delhi", "Essen", "Fukuoka", "Genoa", "Hanoi"];
+const CITIES: [&str; 8] = [
+    "Ankara", "Berlin", "Cairo", "Delhi", "Essen", "Fukuoka", "Genoa", "Hanoi",
+];
 const PRODUCTS: [&str; 6] = ["anvil", "bucket", "candle", "drum", "easel", "funnel"];
 const STATES: [&str; 4] = ["paid", "packed", "shipped", "delivered"];
-const NAMES: [&str; 8] = ["Ada", "Barbara", "Claude", "Donald", "Edsger", "Frances", "Grace", "Hedy"];
+const NAMES: [&str; 8] = [
+    "Ada", "Barbara", "Claude", "Donald", "Edsger", "Frances", "Grace", "Hedy",
+];
 
 /// The database.
 #[derive(Clone)]
@@ -62,7 +66,11 @@ impl Shop {
     pub(super) fn row_count(&self) -> Result<u64, Failure> {
         const COUNT: &str = "SELECT (SELECT count(*) FROM customers) + (SELECT count(*) FROM orders) + \
                              (SELECT count(*) FROM order_lines)";
-        self.with("read", |connection| connection.query_row(COUNT, [], |row| row.get::<_, i64>(0)).map(|rows| rows as u64))
+        self.with("read", |connection| {
+            connection
+                .query_row(COUNT, [], |row| row.get::<_, i64>(0))
+                .map(|rows| rows as u64)
+        })
     }
 
     fn open(&self) -> rusqlite::Result<Connection> {
@@ -73,13 +81,18 @@ impl Shop {
     }
 
     fn with<T>(&self, verb: &str, work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>) -> Result<T, Failure> {
-        self.open().and_then(|mut connection| work(&mut connection)).map_err(|error| self.cannot(verb, &error))
+        self.open()
+            .and_then(|mut connection| work(&mut connection))
+            .map_err(|error| self.cannot(verb, &error))
     }
 
     fn cannot(&self, verb: &str, error: &rusqlite::Error) -> Failure {
-        Failure::environment(codes::E0731.id, format!("cannot {verb} demo database `{}`", self.path.display()))
-            .caused_by(error)
-            .hint("name another directory with `--dir`")
+        Failure::environment(
+            codes::E0731.id,
+            format!("cannot {verb} demo database `{}`", self.path.display()),
+        )
+        .caused_by(error)
+        .hint("name another directory with `--dir`")
     }
 }
 
@@ -114,9 +127,12 @@ impl Writer {
                 }
             }
         };
-        let thread = std::thread::Builder::new().name("quickstart-writer".to_owned()).spawn(work).map_err(|error| {
-            Failure::environment(codes::E0731.id, "cannot start the thread of the demo script").caused_by(error)
-        })?;
+        let thread = std::thread::Builder::new()
+            .name("quickstart-writer".to_owned())
+            .spawn(work)
+            .map_err(|error| {
+                Failure::environment(codes::E0731.id, "cannot start the thread of the demo script").caused_by(error)
+            })?;
         Ok(Writer { stop, thread, shop })
     }
 
@@ -133,8 +149,13 @@ impl Writer {
 /// Changes so many rows in one transaction: half of them new, the others updated, a few deleted.
 fn change(connection: &mut Connection, rows: u64) -> rusqlite::Result<()> {
     let mut rng = rand::rng();
-    let tx = connection.transaction()?;
-    let newest = |table: &str| tx.query_row(&format!("SELECT coalesce(max(id), 0) FROM {table}"), [], |row| row.get(0));
+    // The runtime prunes its change table meanwhile: a lock taken at first is waited for, one taken later is refused.
+    let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let newest = |table: &str| {
+        tx.query_row(&format!("SELECT coalesce(max(id), 0) FROM {table}"), [], |row| {
+            row.get(0)
+        })
+    };
     let (mut customers, mut orders): (i64, i64) = (newest("customers")?, newest("orders")?);
     let mut left = rows;
     while left > 0 {
@@ -151,19 +172,22 @@ fn change(connection: &mut Connection, rows: u64) -> rusqlite::Result<()> {
             }
             6 => {
                 let order = rng.random_range(1..=orders.max(1));
-                tx.prepare_cached("DELETE FROM order_lines WHERE order_id = ?1 AND line > 1")?.execute([order])?;
+                tx.prepare_cached("DELETE FROM order_lines WHERE order_id = ?1 AND line > 1")?
+                    .execute([order])?;
                 1
             }
             7..=9 => {
                 let customer = rng.random_range(1..=customers.max(1));
                 let city = CITIES[rng.random_range(0..CITIES.len())];
-                tx.prepare_cached("UPDATE customers SET city = ?2 WHERE id = ?1")?.execute(params![customer, city])?;
+                tx.prepare_cached("UPDATE customers SET city = ?2 WHERE id = ?1")?
+                    .execute(params![customer, city])?;
                 1
             }
             _ => {
                 let order = rng.random_range(1..=orders.max(1));
                 let state = STATES[rng.random_range(0..STATES.len())];
-                tx.prepare_cached("UPDATE orders SET status = ?2 WHERE id = ?1")?.execute(params![order, state])?;
+                tx.prepare_cached("UPDATE orders SET status = ?2 WHERE id = ?1")?
+                    .execute(params![order, state])?;
                 1
             }
         };
@@ -174,12 +198,16 @@ fn change(connection: &mut Connection, rows: u64) -> rusqlite::Result<()> {
 fn add_customer(tx: &Transaction<'_>, id: i64, rng: &mut impl Rng) -> rusqlite::Result<()> {
     let name = format!("{} {id}", NAMES[rng.random_range(0..NAMES.len())]);
     let city = CITIES[rng.random_range(0..CITIES.len())];
-    tx.prepare_cached("INSERT INTO customers VALUES (?1, ?2, ?3, datetime('now'))")?.execute(params![id, name, city])?;
+    tx.prepare_cached("INSERT INTO customers VALUES (?1, ?2, ?3, datetime('now'))")?
+        .execute(params![id, name, city])?;
     Ok(())
 }
 
 fn add_order(tx: &Transaction<'_>, id: i64, lines: u32, customers: i64, rng: &mut impl Rng) -> rusqlite::Result<()> {
-    let (customer, total) = (rng.random_range(1..=customers.max(1)), f64::from(rng.random_range(100..50_000)) / 100.0);
+    let (customer, total) = (
+        rng.random_range(1..=customers.max(1)),
+        f64::from(rng.random_range(100..50_000)) / 100.0,
+    );
     tx.prepare_cached("INSERT INTO orders VALUES (?1, ?2, 'placed', ?3, datetime('now'))")?
         .execute(params![id, customer, total])?;
     for line in 1..=lines {

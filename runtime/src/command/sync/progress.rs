@@ -71,11 +71,15 @@ impl Watcher {
             if !is_live || self.live.contains(&id) {
                 continue;
             }
-            let labels = [("pipeline", pipeline.pipeline.as_str()), ("stream", stream.stream.as_str())];
+            let labels = [
+                ("pipeline", pipeline.pipeline.as_str()),
+                ("stream", stream.stream.as_str()),
+            ];
             if let Some(rows) = crate::metrics::counter(actors::metric::SNAPSHOT_ROWS, &labels) {
                 let elapsed = figures::seconds(self.started.elapsed().as_secs_f64());
                 let rows = figures::counted(rows as usize, "row");
-                self.terminal.step("Snapshot", format!("{:<14} {rows:>12}   {elapsed}", stream.stream));
+                self.terminal
+                    .step("Snapshot", format!("{:<14} {rows:>12}   {elapsed}", stream.stream));
             }
             self.live.insert(id);
         }
@@ -85,13 +89,24 @@ impl Watcher {
         let clock = figures::clock(self.started.elapsed().as_secs_f64());
         let several = pipelines.len() > 1;
         let of = |pipeline: &Pipeline| {
-            let name = if several { format!("{}/", pipeline.pipeline) } else { String::new() };
-            let mut parts: Vec<String> =
-                pipeline.destinations.iter().map(|destination| format!("{name}{}", render(destination))).collect();
+            let name = if several {
+                format!("{}/", pipeline.pipeline)
+            } else {
+                String::new()
+            };
+            let mut parts: Vec<String> = pipeline
+                .destinations
+                .iter()
+                .map(|destination| format!("{name}{}", render(destination)))
+                .collect();
             parts.extend(pipeline.streams.iter().filter_map(|stream| {
                 let read = stream.read.as_ref()?;
-                let left = read.remaining_seconds.map(|left| format!(", about {} left", figures::seconds(left)));
-                let ratio = read.progress_ratio.map_or_else(String::new, |ratio| format!(" {:.0} %", ratio * 100.0));
+                let left = read
+                    .remaining_seconds
+                    .map(|left| format!(", about {} left", figures::seconds(left)));
+                let ratio = read
+                    .progress_ratio
+                    .map_or_else(String::new, |ratio| format!(" {:.0} %", ratio * 100.0));
                 Some(format!("{}{ratio}{}", stream.stream, left.unwrap_or_default()))
             }));
             if let Some(trouble) = &pipeline.trouble {
@@ -123,6 +138,14 @@ fn render(destination: &Destination) -> String {
         Some(lag) => format!("lag {}", figures::seconds(lag)),
         None => destination.state.clone(),
     };
-    let state = if destination.is_well() { String::new() } else { format!(" · {}", destination.state) };
-    format!("{} {} · {lag}{state}", destination.destination, figures::counted(destination.rows as usize, "row"))
+    let state = if destination.is_well() {
+        String::new()
+    } else {
+        format!(" · {}", destination.state)
+    };
+    format!(
+        "{} {} · {lag}{state}",
+        destination.destination,
+        figures::counted(destination.rows as usize, "row")
+    )
 }

@@ -1,0 +1,8 @@
+//! The built binary, from outside: real files, real processes, real signals.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod admin;
+mod offline;
+mod runs;
+mod site;
+mod upkeep;
