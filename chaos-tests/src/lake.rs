@@ -20,10 +20,11 @@ use crate::view::{TableView, View};
 
 /// Checks one directory again and again, as commits are added to it.
 ///
-/// What it relies on: `_highwater/<number>.json` is a commit, 8 digits, from 1 without gaps;
-/// `_highwater/compacted/<first>-<last>.jsonl` holds older ones that have files, one a line.
+/// What it relies on, `<ledger>` being `_highwater/<pipeline>.<destination>`: `<ledger>/<number>.json` is a commit, 8 digits,
+/// from 1 without gaps; `<ledger>/compacted/<first>-<last>.jsonl` holds older ones that have files, one a line.
 pub struct LakeWatch {
     root: PathBuf,
+    ledger: PathBuf,
     chains: ChainChecker,
     /// Files of the manifests that were checked.
     listed: BTreeSet<PathBuf>,
@@ -55,8 +56,9 @@ struct ListedFile {
 
 impl LakeWatch {
     /// A directory that holds nothing yet.
-    pub fn new(root: PathBuf, view: View) -> Self {
+    pub fn new(root: PathBuf, pipeline: &str, destination: &str, view: View) -> Self {
         LakeWatch {
+            ledger: root.join(format!("_highwater/{pipeline}.{destination}")),
             root,
             chains: ChainChecker::new(view),
             listed: BTreeSet::new(),
@@ -125,14 +127,13 @@ impl LakeWatch {
 
     /// The next manifest, or all that were folded together with it.
     fn read_next(&mut self) -> io::Result<Option<Vec<Manifest>>> {
-        let ledger = self.root.join("_highwater");
         // A manifest may be folded away between two looks: then the second finds it in a segment.
         for _ in 0..2 {
-            if let Some(text) = read_if_there(&ledger.join(format!("{:08}.json", self.next)))? {
+            if let Some(text) = read_if_there(&self.ledger.join(format!("{:08}.json", self.next)))? {
                 self.next += 1;
                 return Ok(Some(vec![serde_json::from_slice(&text).map_err(io::Error::other)?]));
             }
-            if let Some((last, path)) = find_segment(&ledger.join("compacted"), self.next)? {
+            if let Some((last, path)) = find_segment(&self.ledger.join("compacted"), self.next)? {
                 let first = std::mem::replace(&mut self.next, last + 1);
                 let text = std::fs::read_to_string(path)?;
                 let all = text

@@ -251,7 +251,10 @@ impl Site {
                         destination.name,
                         Watch::Copy(place.with_extension("db"), PrefixChecker::new(view)),
                     ),
-                    Kind::Lake => (destination.name, Watch::Lake(LakeWatch::new(place, view))),
+                    Kind::Lake => (
+                        destination.name,
+                        Watch::Lake(LakeWatch::new(place, PIPELINE, destination.name, view)),
+                    ),
                 }),
             }
         }

@@ -53,8 +53,12 @@ fn random_kill_leaves_a_prefix_behind_transformers() -> io::Result<()> {
     Ok(())
 }
 
-const CHAIN: &str = "[]";
-const LAKE_FIELDS: &str = "write: append, batch: { wait_max: 150ms }";
+const CHAIN: &str = "[\
+    { connector: filter, spec: { streams: { account: { where: { column: balance, ge: 0 } } } } }, \
+    { connector: select, spec: { streams: { churn: { drop: [bytes] }, counter: { rename: { n: count } } } } }]";
+const LAKE_FIELDS: &str = "write: append, batch: { wait_max: 150ms }, transformers: [\
+    { connector: filter, spec: { streams: { event: { where: { column: worker, eq: 1 } } } } }, \
+    { connector: select, spec: { streams: { pair: { drop: [note] } } } }]";
 
 /// Large enough that a read takes many kills.
 #[test]

@@ -118,7 +118,7 @@ fn listed_rows(lake: &Path) -> io::Result<u64> {
         row_count: u64,
     }
     let mut listed = BTreeSet::new();
-    for folder in ["_highwater", "_highwater/compacted"] {
+    for folder in ["_highwater/shop.lake", "_highwater/shop.lake/compacted"] {
         let Ok(entries) = std::fs::read_dir(lake.join(folder)) else {
             continue;
         };
