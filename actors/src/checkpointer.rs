@@ -59,6 +59,8 @@ pub(crate) enum CheckpointMsg {
     FlowEnded,
     /// A destination cannot go on; durable before acknowledgement passes its mark.
     NeedsResync { destination: DestinationId, reason: String },
+    /// It is brought up again from nothing: until that has begun to be durable, everything is held back for it.
+    Reset { destination: DestinationId },
     /// A read was asked for; durable when the answer comes.
     Pending {
         destination: DestinationId,
@@ -217,6 +219,12 @@ impl Keeper {
                     stored.needs_resync = Some(reason);
                     self.dirty.insert(destination, ());
                 }
+            }
+            CheckpointMsg::Reset { destination } => {
+                let stored = self.stored.entry(destination.clone()).or_default();
+                stored.checkpoint = Checkpoint::default();
+                stored.needs_resync = None;
+                self.dirty.insert(destination, ());
             }
             CheckpointMsg::Pending {
                 destination,

@@ -240,7 +240,7 @@ impl Pipeline {
                 }
             }
             if lane.takes_part() && lane.held().is_some() {
-                attach(&spool, id, lane).await?;
+                attach(&spool, &self.checkpointer, id, lane).await?;
                 wanted.extend(reads_wanted(id, lane));
             }
         }
@@ -296,7 +296,7 @@ impl Pipeline {
         };
         // Held by nobody: the source was not told of it, so a fresh one may join, but no old one that it must judge.
         let is_known = !lane.is_reset() && lane.held().is_some_and(|held| !held.is_empty());
-        if is_known && attach(&spool, destination, lane).await? {
+        if is_known && attach(&spool, &self.checkpointer, destination, lane).await? {
             let reads = grouped(reads_wanted(destination, lane).into_iter().collect(), self.lanes.len());
             self.tasks.push(Joined::spawn(
                 myself,
@@ -321,6 +321,7 @@ impl Pipeline {
 /// Gives a lane a cursor from where it stands; `false` if that is out of the spool's reach.
 async fn attach(
     spool: &Arc<MemorySpool>,
+    checkpointer: &ActorRef<CheckpointMsg>,
     id: &DestinationId,
     lane: &mut LaneHandle,
 ) -> Result<bool, ActorProcessingErr> {
@@ -339,6 +340,9 @@ async fn attach(
             lane.tell(LaneInput::Attach { cursor, reset });
             if reset {
                 lane.needs_resync = false;
+                checkpointer.cast(CheckpointMsg::Reset {
+                    destination: id.clone(),
+                })?;
             }
             if let Some(stand) = &mut lane.stand {
                 stand.is_attached = true;
