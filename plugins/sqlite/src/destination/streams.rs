@@ -59,12 +59,11 @@ impl Session {
     /// Makes sure that the stream's table is there and fits the schema.
     fn ensure_target(&mut self, schema: &Arc<StreamSchema>, occasion: Occasion) -> Result<()> {
         let stream = schema.stream();
-        if occasion == Occasion::Goes {
-            if let Some(target) = self.targets.get(stream) {
-                if target.schema.id() == schema.id() {
-                    return Ok(());
-                }
-            }
+        if occasion == Occasion::Goes
+            && let Some(target) = self.targets.get(stream)
+            && target.schema.id() == schema.id()
+        {
+            return Ok(());
         }
         let name = stream.flat_name();
         let mode = self.options.write_mode(schema.has_key());
