@@ -580,7 +580,11 @@ impl Pipeline {
             self.lanes.values().for_each(|lane| lane.tell(LaneInput::Abandon));
         } else {
             self.stop_flow();
-            self.lanes.values().for_each(|lane| lane.tell(LaneInput::Abandon));
+            for lane in self.lanes.values() {
+                // An attached lane lets go of its cursor first: no end will come through it.
+                lane.tell(LaneInput::Regroup);
+                lane.tell(LaneInput::Abandon);
+            }
         }
         if self.lanes.values().all(|lane| lane.has_ended) {
             self.finish(myself, Outcome::Drained);

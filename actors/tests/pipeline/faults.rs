@@ -155,3 +155,20 @@ async fn failed_acknowledgement_is_made_good_by_the_next() {
     assert!(runtime.drain(DEADLINE).await);
     assert_eq!(stage.script.acknowledged(), stage.script.head());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn drain_ends_while_the_source_waits_for_its_next_try() {
+    let stage = Stage::new(["a"]);
+    stage.insert(1);
+    let runtime = stage.start().await;
+    stage.until_equal().await;
+    stage
+        .source_faults
+        .arm(Call::Next, When::Always, Fault::fail(Retry::Operator));
+    stage.insert(2);
+    until_status(&runtime, "in trouble", |status| status.trouble.is_some()).await;
+    assert!(
+        runtime.drain(DEADLINE).await,
+        "the lane waits for an end that nobody sends"
+    );
+}
