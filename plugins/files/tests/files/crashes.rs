@@ -111,11 +111,13 @@ fn killed_writer_leaves_whole_commits_and_its_successor_goes_on() {
     let mut random = <rand_chacha::ChaCha8Rng as rand::SeedableRng>::seed_from_u64(seed);
     for format in FORMATS {
         let base = tempfile::tempdir().unwrap();
+        let mut seen = 0;
         for _ in 0..8 {
             let before = newest(base.path());
             let mut child = start_child(base.path(), format);
             let deadline = Instant::now() + Duration::from_secs(30);
             let commits = random.random_range(0..4);
+            seen += 1 + commits;
             while newest(base.path()) < before + 1 + commits {
                 assert!(Instant::now() < deadline, "the child does not commit");
                 assert!(child.try_wait().unwrap().is_none(), "the child died by itself");
@@ -131,7 +133,7 @@ fn killed_writer_leaves_whole_commits_and_its_successor_goes_on() {
             let manifests = read_manifests(root(base.path())).unwrap();
             check_rows(base.path(), held(manifests.last().unwrap()));
         }
-        assert!(newest(base.path()) > 16, "{format}: the children committed");
+        assert!(newest(base.path()) >= seen, "{format}: a commit that was seen is gone");
     }
 }
 
