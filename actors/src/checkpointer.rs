@@ -300,7 +300,6 @@ impl Keeper {
             return Ok(());
         };
         if let Some(kept) = self.args.kept.ripen(&everywhere) {
-            fail_point!("checkpointer.before_kept");
             self.args.store.put_kept(&self.args.id, &kept).await?;
         }
         fail_point!("checkpointer.before_acknowledge");

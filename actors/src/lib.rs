@@ -55,7 +55,6 @@ pub const FAIL_POINTS: &[&str] = &[
     "lane.after_commit",
     "checkpointer.before_state",
     "checkpointer.after_state",
-    "checkpointer.before_kept",
     "checkpointer.before_acknowledge",
     "checkpointer.after_acknowledge",
 ];
