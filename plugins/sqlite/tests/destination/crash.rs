@@ -132,6 +132,8 @@ fn done(checkpoint: &Checkpoint) -> u64 {
 /// Compares the tables with what the source had at the stored checkpoint; returns that checkpoint's order.
 fn check(path: &Path) -> u64 {
     let conn = rusqlite::Connection::open(path).unwrap();
+    // One view of everything: the victim may be alive and commit between two statements.
+    conn.execute_batch("BEGIN").unwrap();
     let has_ledger: bool = conn
         .query_row(
             "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = '_highwater_ledger')",
