@@ -262,22 +262,6 @@ impl Site {
         Ok(())
     }
 
-    /// Removes what was delivered and what is known about it, as someone does who starts over.
-    pub fn start_over(&mut self) -> io::Result<()> {
-        for destination in &self.layout.destinations {
-            let place = self.file(destination.name);
-            match destination.kind {
-                Kind::Copy => ["db", "db-wal", "db-shm"]
-                    .iter()
-                    .try_for_each(|end| remove(&place.with_extension(end)))?,
-                Kind::Lake => remove(&place)?,
-            }
-        }
-        remove(&self.state_dir())?;
-        self.watches.clear();
-        self.set_layout(self.layout.clone())
-    }
-
     /// Writes, in this process, until the source has had this many transactions.
     pub fn write(&mut self, until: u64) -> io::Result<()> {
         let orders = Orders {
@@ -318,12 +302,6 @@ impl Site {
             .into_iter()
             .chain(arguments.iter().copied())
             .collect();
-        Runtime::start(self.path(), &self.file("runtime.log"), &arguments, environment)
-    }
-
-    /// Starts another command of `highwater`.
-    pub fn start_command(&self, arguments: &[&str], environment: &[(&str, &str)]) -> io::Result<Runtime> {
-        let arguments: Vec<&str> = arguments.iter().copied().chain(["-c", "highwater.yaml"]).collect();
         Runtime::start(self.path(), &self.file("runtime.log"), &arguments, environment)
     }
 
@@ -474,18 +452,6 @@ impl Site {
             kept.display(),
             self.run.command()
         )
-    }
-}
-
-fn remove(path: &Path) -> io::Result<()> {
-    let removed = if path.is_dir() {
-        std::fs::remove_dir_all(path)
-    } else {
-        std::fs::remove_file(path)
-    };
-    match removed {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
     }
 }
 
