@@ -37,7 +37,6 @@ pub(crate) struct CheckpointerArgs {
     pub(crate) stored: BTreeMap<DestinationId, Stored>,
     pub(crate) destinations: Vec<DestinationId>,
     pub(crate) board: Board,
-    pub(crate) is_on: bool,
     pub(crate) pipeline: ActorRef<PipelineMsg>,
 }
 
@@ -166,10 +165,8 @@ impl Keeper {
             while let Ok(message) = inbox.try_recv() {
                 self.note(message).await;
             }
-            if self.args.is_on {
-                self.store().await?;
-                self.acknowledge().await?;
-            }
+            self.store().await?;
+            self.acknowledge().await?;
             for answer in self.answers.drain(..) {
                 // Whoever asked may have gone.
                 let _ = answer.send(());

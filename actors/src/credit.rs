@@ -8,74 +8,91 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
 /// Bytes are counted in these, so that a semaphore's 32 bits reach 4 TiB.
 const UNIT_BYTES: usize = 1024;
+/// [`Room::held`] counts bytes below this bit and messages from it on.
+const MESSAGE_SHIFT: u32 = 48;
 
 /// One sender's way into one mailbox.
 pub struct Edge {
-    messages: Arc<Semaphore>,
-    units: Arc<Semaphore>,
+    room: Arc<Room>,
     messages_max: u32,
     units_max: u32,
+    /// What the smallest changeset takes, so that one count bounds both bytes and messages.
+    units_min: u32,
     waited_micros: AtomicU64,
+}
+
+/// What sender and receiver share.
+struct Room {
+    units: Semaphore,
+    held: AtomicU64,
 }
 
 /// The permission, carried inside the message; given back when dropped.
 pub struct Credit {
-    _message: OwnedSemaphorePermit,
-    _units: OwnedSemaphorePermit,
+    room: Arc<Room>,
+    units: u32,
+    held: u64,
 }
 
 impl Edge {
     /// An edge that admits `messages_max` changesets of together `bytes_max` bytes at once.
     pub fn new(messages_max: u32, bytes_max: usize) -> Self {
-        let units_max = (bytes_max / UNIT_BYTES).clamp(1, u32::MAX as usize >> 3) as u32;
+        let units_max = (bytes_max / UNIT_BYTES).clamp(messages_max.max(1) as usize, u32::MAX as usize >> 3) as u32;
         Edge {
-            messages: Arc::new(Semaphore::new(messages_max as usize)),
-            units: Arc::new(Semaphore::new(units_max as usize)),
+            room: Arc::new(Room {
+                units: Semaphore::new(units_max as usize),
+                held: AtomicU64::new(0),
+            }),
             messages_max,
             units_max,
+            units_min: units_max / messages_max.max(1),
             waited_micros: AtomicU64::new(0),
         }
     }
 
     /// Takes credit for a changeset of `bytes`; waits until the receiver has given enough back.
     ///
-    /// Cost: the fast path reads no clock; only a wait is timed. Cancel-safe: a dropped future took nothing.
+    /// Cost: one atomic step each for the semaphore, the count and the `Arc`; a clock is read only to time a wait.
+    /// Cancel-safe: a dropped future took nothing.
     pub async fn take(&self, bytes: usize) -> Credit {
-        let units = (bytes.div_ceil(UNIT_BYTES)).clamp(1, self.units_max as usize) as u32;
-        if let Ok(message) = Arc::clone(&self.messages).try_acquire_owned()
-            && let Ok(units) = Arc::clone(&self.units).try_acquire_many_owned(units)
-        {
-            return Credit {
-                _message: message,
-                _units: units,
-            };
+        let units = bytes
+            .div_ceil(UNIT_BYTES)
+            .clamp(self.units_min as usize, self.units_max as usize) as u32;
+        if let Ok(permit) = self.room.units.try_acquire_many(units) {
+            permit.forget();
+        } else {
+            let waited = Instant::now();
+            self.wait(units).await;
+            self.waited_micros
+                .fetch_add(waited.elapsed().as_micros() as u64, Ordering::Relaxed);
         }
-        let waited = Instant::now();
-        let credit = self.wait(units).await;
-        self.waited_micros
-            .fetch_add(waited.elapsed().as_micros() as u64, Ordering::Relaxed);
-        credit
+        let held = (1 << MESSAGE_SHIFT) | (bytes as u64).min((1 << MESSAGE_SHIFT) - 1);
+        self.room.held.fetch_add(held, Ordering::Relaxed);
+        Credit {
+            room: Arc::clone(&self.room),
+            units,
+            held,
+        }
     }
 
-    async fn wait(&self, units: u32) -> Credit {
-        let message = Arc::clone(&self.messages).acquire_owned().await;
-        let units = Arc::clone(&self.units).acquire_many_owned(units).await;
-        match (message, units) {
-            (Ok(message), Ok(units)) => Credit {
-                _message: message,
-                _units: units,
-            },
-            _ => unreachable!("the semaphores of an edge are never closed"),
+    /// Waits until a quarter of the mailbox is free, or as much as is needed, and takes what is needed: a sender that was
+    /// woken for every single message that leaves would cost more than the messages.
+    async fn wait(&self, units: u32) {
+        let Ok(mut permit) = self.room.units.acquire_many(units.max(self.units_max / 4)).await else {
+            unreachable!("the semaphore of an edge is never closed")
+        };
+        if let Some(needed) = permit.split(units as usize) {
+            needed.forget();
         }
     }
 
     /// Changesets in the mailbox or being worked on.
     pub fn used_messages(&self) -> u32 {
-        self.messages_max - self.messages.available_permits() as u32
+        (self.room.held.load(Ordering::Relaxed) >> MESSAGE_SHIFT) as u32
     }
 
     /// The most that fit.
@@ -85,10 +102,10 @@ impl Edge {
 
     /// Their bytes.
     pub fn used_bytes(&self) -> u64 {
-        (u64::from(self.units_max) - self.units.available_permits() as u64) * UNIT_BYTES as u64
+        self.room.held.load(Ordering::Relaxed) & ((1 << MESSAGE_SHIFT) - 1)
     }
 
-    /// The most that fit.
+    /// The most that fit; a changeset larger than this travels alone.
     pub fn limit_bytes(&self) -> u64 {
         u64::from(self.units_max) * UNIT_BYTES as u64
     }
@@ -96,6 +113,13 @@ impl Edge {
     /// Time that senders have waited here: the backpressure.
     pub fn waited(&self) -> Duration {
         Duration::from_micros(self.waited_micros.load(Ordering::Relaxed))
+    }
+}
+
+impl Drop for Credit {
+    fn drop(&mut self) {
+        self.room.held.fetch_sub(self.held, Ordering::Relaxed);
+        self.room.units.add_permits(self.units as usize);
     }
 }
 
@@ -122,8 +146,38 @@ mod tests {
     async fn changeset_larger_than_the_edge_is_admitted_alone() {
         let edge = Edge::new(8, 4096);
         let large = edge.take(1 << 30).await;
-        assert_eq!(edge.used_bytes(), 4096);
+        assert_eq!(edge.used_bytes(), 1 << 30);
+        assert!(edge.room.units.try_acquire().is_err());
         drop(large);
         assert_eq!((edge.used_bytes(), edge.used_messages()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn small_changesets_are_bounded_in_number() {
+        let edge = Edge::new(3, 1 << 20);
+        let held = [edge.take(0).await, edge.take(1).await, edge.take(2000).await];
+        assert_eq!((edge.used_messages(), edge.used_bytes()), (3, 2001));
+        assert!(edge.room.units.try_acquire_many(edge.units_min).is_err());
+        drop(held);
+        assert_eq!((edge.used_messages(), edge.used_bytes()), (0, 0));
+        assert_eq!(edge.room.units.available_permits(), 1024);
+    }
+
+    #[tokio::test]
+    async fn sender_that_waited_takes_only_what_it_needs() {
+        let edge = Arc::new(Edge::new(8, 8 * UNIT_BYTES));
+        let mut held = Vec::new();
+        for _ in 0..8 {
+            held.push(edge.take(1).await);
+        }
+        let ninth = tokio::spawn({
+            let edge = Arc::clone(&edge);
+            async move { edge.take(1).await }
+        });
+        held.truncate(6);
+        let ninth = ninth.await.expect("a quarter is free");
+        assert_eq!(edge.room.units.available_permits(), 1);
+        drop((held, ninth));
+        assert_eq!(edge.room.units.available_permits(), 8);
     }
 }

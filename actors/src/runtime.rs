@@ -243,14 +243,17 @@ impl Actor for RuntimeActor {
                 if let Some(board) = state.boards.get(&pipeline) {
                     let mut facts = board.facts();
                     facts.phase = Phase::Failed;
-                    facts.trouble = Some(Trouble {
-                        code: error.code().to_owned(),
-                        error: error.chain(),
-                        hint: None,
-                        retry: error.retry().name(),
-                        attempt: 1,
-                        next_try_seconds: None,
-                    });
+                    facts.trouble = Some((
+                        Trouble {
+                            code: error.code().to_owned(),
+                            error: error.chain(),
+                            hint: None,
+                            retry: error.retry().name(),
+                            attempt: 1,
+                            next_try_seconds: None,
+                        },
+                        None,
+                    ));
                 }
                 state.ended(&myself, pipeline, Outcome::Failed(Arc::new(error)));
             }

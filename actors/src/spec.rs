@@ -101,8 +101,6 @@ pub struct Limits {
     /// Progress without rows is committed at most this often, or a source and a destination in one server would feed each
     /// other for ever.
     pub progress_interval: Duration,
-    /// Whether checkpoints are stored and acknowledged at all. Off only to measure what they cost.
-    pub checkpointing: bool,
 }
 
 impl Default for Limits {
@@ -117,7 +115,6 @@ impl Default for Limits {
             restarts_max: 10,
             restarts_within: Duration::from_secs(600),
             progress_interval: Duration::from_secs(10),
-            checkpointing: true,
         }
     }
 }

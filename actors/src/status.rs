@@ -135,6 +135,15 @@ pub struct Trouble {
     pub next_try_seconds: Option<f64>,
 }
 
+/// With what is left now of the wait for the next try.
+fn still_waiting((trouble, next_try): &(Trouble, Option<Instant>)) -> Trouble {
+    let left = next_try.map(|at| at.saturating_duration_since(Instant::now()).as_secs_f64());
+    Trouble {
+        next_try_seconds: left,
+        ..trouble.clone()
+    }
+}
+
 /// A pipeline, as shown.
 #[derive(Debug, Clone, Serialize)]
 pub struct PipelineStatus {
@@ -264,7 +273,7 @@ pub(crate) struct Facts {
     connector: String,
     started: Instant,
     pub(crate) phase: Phase,
-    pub(crate) trouble: Option<Trouble>,
+    pub(crate) trouble: Option<(Trouble, Option<Instant>)>,
     pub(crate) timeline: Timeline,
     head: Option<Head>,
     head_probed: Option<SystemTime>,
@@ -533,7 +542,7 @@ impl Board {
                 window_max_bytes: spool.window_max_bytes as u64,
                 held_by: spool.held_by.as_ref().map(ToString::to_string),
             },
-            trouble: facts.trouble.clone(),
+            trouble: facts.trouble.as_ref().map(still_waiting),
             destinations,
         }
     }
@@ -599,13 +608,7 @@ impl Facts {
             commits: d.commits,
             generation: d.generation,
             errors: d.errors,
-            trouble: d.trouble.as_ref().map(|(trouble, next_try)| {
-                let left = next_try.map(|at| at.saturating_duration_since(Instant::now()).as_secs_f64());
-                Trouble {
-                    next_try_seconds: left,
-                    ..trouble.clone()
-                }
-            }),
+            trouble: d.trouble.as_ref().map(still_waiting),
         }
     }
 

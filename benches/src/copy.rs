@@ -20,8 +20,9 @@ pub(crate) fn to_sqlite() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let source = dir.path().join("source.db");
     database(&source, ROWS)?;
-    let limit = figure::median(|| insert_select(&source))?;
-    let ours = figure::median(|| ours(&source, "sqlite", "copy.db"))?;
+    let [limit, ours] = figure::medians([&mut || insert_select(&source), &mut || {
+        ours(&source, "sqlite", "copy.db")
+    }])?;
     figure::print(
         "SQLite -> SQLite, exactly-once",
         ours,
@@ -37,8 +38,9 @@ pub(crate) fn to_parquet() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let source = dir.path().join("source.db");
     database(&source, ROWS)?;
-    let limit = figure::median(|| plain_loop(&source))?;
-    let ours = figure::median(|| ours(&source, "parquet", "lake/{stream}/"))?;
+    let [limit, ours] = figure::medians([&mut || plain_loop(&source), &mut || {
+        ours(&source, "parquet", "lake/{stream}/")
+    }])?;
     figure::print(
         "SQLite -> Parquet, exactly-once",
         ours,

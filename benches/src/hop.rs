@@ -18,9 +18,11 @@ const DEPTH: u32 = 1024;
 
 pub(crate) fn run() -> Result<(), Box<dyn Error>> {
     for hops in [1, 3] {
-        let cast = figure::median(|| on_runtime(actors_chain(hops, false)))?;
-        let credit = figure::median(|| on_runtime(actors_chain(hops, true)))?;
-        let channel = figure::median(|| on_runtime(channel_chain(hops)))?;
+        let [cast, credit, channel] = figure::medians([
+            &mut || on_runtime(actors_chain(hops, false)),
+            &mut || on_runtime(actors_chain(hops, true)),
+            &mut || on_runtime(channel_chain(hops)),
+        ])?;
         figure::print(
             &format!("{hops} hop(s) with credit"),
             credit,

@@ -3,7 +3,7 @@
 //! | command | figure | limit |
 //! |---|---|---|
 //! | `hop` | one and three hops with credit | ractor's own cast; a bounded tokio channel |
-//! | `changesets` | source to `null`, with checkpointing | the same without checkpointing |
+//! | `changesets` | source to `null`, checkpoints on disk | the same, checkpoints in memory |
 //! | `sqlite` | SQLite to SQLite rows a second | `INSERT ... SELECT` between the two files in one process |
 //! | `parquet` | SQLite to Parquet rows a second | a plain read-and-write loop on the same crates |
 //! | `latency` | commit at the source to visible at the destination, p50 and p99 at a steady rate | 30 ms |
@@ -21,7 +21,7 @@ mod memory;
 mod process;
 mod rig;
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 type Bench = fn() -> rig::Result<()>;
 
@@ -43,12 +43,31 @@ fn main() -> ExitCode {
         eprintln!("usage: highwater-bench all | {}", names.join(" | "));
         return ExitCode::from(2);
     }
+    let is_alone = wanted.len() == 1 && wanted[0] != "all";
     for (name, run) in BENCHES.iter().filter(|(name, _)| is_wanted(name)) {
-        println!("\n{name}");
-        if let Err(error) = run() {
+        // A process for each, so that none measures what another one left in memory.
+        let outcome = if is_alone {
+            alone(name, *run)
+        } else {
+            in_a_process(name)
+        };
+        if let Err(error) = outcome {
             eprintln!("  {name} failed: {error}");
             return ExitCode::FAILURE;
         }
     }
     ExitCode::SUCCESS
+}
+
+fn alone(name: &str, run: Bench) -> rig::Result<()> {
+    println!("\n{name}");
+    run()
+}
+
+fn in_a_process(name: &str) -> rig::Result<()> {
+    let status = Command::new(std::env::current_exe()?).arg(name).status()?;
+    match status.success() {
+        true => Ok(()),
+        false => Err(format!("ended with {status}").into()),
+    }
 }

@@ -10,7 +10,7 @@ use api::{Budget, BuildContext, Destination, DestinationOptions, Owner, Plan, Pl
 use model::{DestinationId, PipelineId, StreamId};
 use serde_json::{Value, json};
 use spool::WhenBehind;
-use state::{SledStore, StateStore};
+use state::{MemoryStore, SledStore, StateStore};
 
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -25,7 +25,8 @@ pub(crate) struct Rig {
     pub(crate) wait_max: Duration,
     pub(crate) memory_bytes: usize,
     pub(crate) window_max_bytes: usize,
-    pub(crate) checkpointing: bool,
+    /// Whether checkpoints go to disk.
+    pub(crate) is_durable: bool,
     /// Wraps the destination.
     pub(crate) wrap: Option<Wrap>,
 }
@@ -39,7 +40,7 @@ impl Rig {
             wait_max: Duration::from_millis(20),
             memory_bytes: 256 << 20,
             window_max_bytes: 64 << 20,
-            checkpointing: true,
+            is_durable: true,
             wrap: None,
         }
     }
@@ -58,14 +59,17 @@ impl Rig {
         };
         let memory_bytes = rigs.first().map_or(0, |(_, rig)| rig.memory_bytes);
         let window_max_bytes = rigs.first().map_or(0, |(_, rig)| rig.window_max_bytes);
-        let checkpointing = rigs.iter().all(|(_, rig)| rig.checkpointing);
+        let is_durable = rigs.iter().all(|(_, rig)| rig.is_durable);
         let source = registry.sources["sqlite"].build(json!({ "path": source }), &context)?;
         let pipeline = PipelineId::new("bench");
         let destinations = rigs
             .into_iter()
             .map(|(name, rig)| destination(name, rig, &registry, &context))
             .collect();
-        let (store, _) = SledStore::open(&dir.join("state"))?;
+        let store: Arc<dyn StateStore> = match is_durable {
+            true => Arc::new(SledStore::open(&dir.join("state"))?.0),
+            false => Arc::new(MemoryStore::default()),
+        };
         let spec = PipelineSpec {
             id: pipeline.clone(),
             connector: "sqlite".to_owned(),
@@ -81,13 +85,12 @@ impl Rig {
             scratch: dir.join("scratch"),
             limits: Limits {
                 probe_interval: Duration::from_millis(200),
-                checkpointing,
                 ..Limits::default()
             },
         };
         Ok(Runtime::start(RuntimeSpec {
             pipelines: vec![spec],
-            store: Arc::new(store) as Arc<dyn StateStore>,
+            store,
             memory: Budget::new(memory_bytes),
             owner: Owner {
                 id: format!("bench-{}", std::process::id()),

@@ -2,10 +2,7 @@
 
 /// The version.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// The commit, where the build was told of it.
-pub(crate) const COMMIT: &str = match option_env!("HIGHWATER_COMMIT") {
-    Some(commit) => commit,
-    None => "unknown",
-};
+/// The commit of a release build, where there was one to see.
+pub(crate) const COMMIT: &str = env!("HIGHWATER_COMMIT");
 /// The compiler.
 pub(crate) const RUSTC: &str = env!("HIGHWATER_RUSTC");

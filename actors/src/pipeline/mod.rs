@@ -17,7 +17,7 @@ mod resync;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use api::{Error, Kept, Lane, Owner, Retry, Share};
 use model::{Checkpoint, DestinationId, PipelineId};
@@ -203,7 +203,6 @@ impl Actor for PipelineActor {
             stored: stored.clone(),
             destinations: spec.destinations.iter().map(|d| d.id.clone()).collect(),
             board: board.clone(),
-            is_on: spec.limits.checkpointing,
             pipeline: myself.clone(),
         };
         let (checkpointer, _) =
@@ -547,7 +546,7 @@ impl Pipeline {
             attempt: self.attempt,
             next_try_seconds: wait.map(|wait| wait.as_secs_f64()),
         };
-        self.board.facts().trouble = Some(trouble);
+        self.board.facts().trouble = Some((trouble, wait.map(|wait| Instant::now() + wait)));
         let next_try_seconds = wait.map(|wait| wait.as_secs_f64());
         warn!(
             pipeline = %self.spec.id, component, code = error.code(), error = error.chain(), hint = error.remedy(),
@@ -597,14 +596,17 @@ impl Pipeline {
             lane.actor.stop(None);
         }
         if let Outcome::Failed(error) | Outcome::Fenced(error) = &outcome {
-            self.board.facts().trouble = Some(Trouble {
-                code: error.code().to_owned(),
-                error: error.chain(),
-                hint: error.remedy().map(str::to_owned),
-                retry: error.retry().name(),
-                attempt: self.attempt,
-                next_try_seconds: None,
-            });
+            self.board.facts().trouble = Some((
+                Trouble {
+                    code: error.code().to_owned(),
+                    error: error.chain(),
+                    hint: error.remedy().map(str::to_owned),
+                    retry: error.retry().name(),
+                    attempt: self.attempt,
+                    next_try_seconds: None,
+                },
+                None,
+            ));
         }
         self.finish(myself, outcome);
     }

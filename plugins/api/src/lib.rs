@@ -9,6 +9,7 @@
 //! type. Connectors know nothing of actors, state or each other, and are tested without an actor system: [`conformance`]
 //! has one public function for each promise, and [`testing`] has wrappers that inject faults and slowness.
 
+mod codes;
 mod context;
 mod destination;
 mod error;
@@ -20,6 +21,7 @@ mod transformer;
 pub mod conformance;
 pub mod testing;
 
+pub use codes::CODES;
 pub use context::{Context, Kept, KeptValue};
 pub use destination::{
     Capabilities, CommitPoint, Deletes, Destination, DestinationOptions, Guarantee, Holds, Lane, OnSchemaChange, Owner,

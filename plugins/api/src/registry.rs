@@ -18,9 +18,9 @@ pub struct BuildContext {
 }
 
 impl BuildContext {
-    /// A path of the spec, made absolute.
+    /// A path of the spec, made absolute, without `.` in it.
     pub fn path(&self, path: impl AsRef<Path>) -> PathBuf {
-        self.base_dir.join(path)
+        self.base_dir.join(path).components().collect()
     }
 }
 
