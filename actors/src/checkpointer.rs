@@ -3,11 +3,12 @@
 //! The one ordering rule: a position is acknowledged to the source only after every destination that must have it is durable
 //! there **and** the state store has returned.
 //!
-//! At most one write is in flight; what becomes durable meanwhile is folded into the next.
+//! At most one write is in flight, and one in [`checkpoint_interval`](crate::Limits::checkpoint_interval); what becomes
+//! durable meanwhile is folded into the next.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use api::{Kept, SourceControl};
 use fail::fail_point;
@@ -16,6 +17,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use spool::{LaneId, Spool, WhenBehind};
 use state::{PendingRead, StateError, StateStore, Stored};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
 use crate::joined::{Ended, Joined};
@@ -37,6 +39,8 @@ pub(crate) struct CheckpointerArgs {
     pub(crate) stored: BTreeMap<DestinationId, Stored>,
     pub(crate) destinations: Vec<DestinationId>,
     pub(crate) board: Board,
+    /// The time between two stores.
+    pub(crate) interval: Duration,
     pub(crate) pipeline: ActorRef<PipelineMsg>,
 }
 
@@ -160,11 +164,19 @@ impl Keeper {
     }
 
     async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<CheckpointMsg>) -> Result<(), StateError> {
+        let mut next_store = Instant::now();
         while let Some(message) = inbox.recv().await {
             self.note(message).await;
+            // Unless somebody waits for it.
+            while self.answers.is_empty()
+                && let Ok(Some(message)) = timeout_at(next_store, inbox.recv()).await
+            {
+                self.note(message).await;
+            }
             while let Ok(message) = inbox.try_recv() {
                 self.note(message).await;
             }
+            next_store = Instant::now() + self.args.interval;
             self.store().await?;
             self.acknowledge().await?;
             for answer in self.answers.drain(..) {

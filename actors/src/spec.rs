@@ -101,6 +101,9 @@ pub struct Limits {
     /// Progress without rows is committed at most this often, or a source and a destination in one server would feed each
     /// other for ever.
     pub progress_interval: Duration,
+    /// Checkpoints are stored and acknowledged at most this often: each costs a few syncs, and what becomes durable
+    /// meanwhile goes into the same one. A destination that keeps its own checkpoint repeats nothing for it.
+    pub checkpoint_interval: Duration,
 }
 
 impl Default for Limits {
@@ -115,6 +118,7 @@ impl Default for Limits {
             restarts_max: 10,
             restarts_within: Duration::from_secs(600),
             progress_interval: Duration::from_secs(10),
+            checkpoint_interval: Duration::from_millis(100),
         }
     }
 }

@@ -203,6 +203,7 @@ impl Actor for PipelineActor {
             stored: stored.clone(),
             destinations: spec.destinations.iter().map(|d| d.id.clone()).collect(),
             board: board.clone(),
+            interval: spec.limits.checkpoint_interval,
             pipeline: myself.clone(),
         };
         let (checkpointer, _) =
