@@ -87,13 +87,13 @@ impl Shared {
 
 /// Writes a status whenever asked, and whenever there was silence for too long, until told to stop; then `CopyDone`.
 ///
-/// Fate: joined by `Stream::stop`, aborted when the stream is dropped. Ends by itself if the connection breaks, which the
-/// reader then sees as well.
+/// Fate: aborted when the stream is dropped. Ends by itself after the goodbye, or if the connection breaks, which the reader
+/// then sees as well.
 pub(super) async fn write_statuses<W: AsyncWrite + Unpin>(
     mut to: W,
     shared: Arc<Shared>,
     silence: Duration,
-) -> io::Result<W> {
+) -> io::Result<()> {
     loop {
         let _ = tokio::time::timeout(silence, shared.wake.notified()).await;
         if shared.is_stopping.load(Ordering::Acquire) {
@@ -101,7 +101,7 @@ pub(super) async fn write_statuses<W: AsyncWrite + Unpin>(
             // CopyDone.
             to.write_all(&[b'c', 0, 0, 0, 4]).await?;
             to.flush().await?;
-            return Ok(to);
+            return Ok(());
         }
         let wants_reply = shared.wants_reply.swap(false, Ordering::AcqRel);
         to.write_all(&status(shared.marks(), wants_reply)).await?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use postgres_protocol::message::backend::Message;
-use tokio::io::{ReadHalf, WriteHalf};
+use tokio::io::ReadHalf;
 use tokio::task::JoinHandle;
 
 use super::command::{lost, parse, send, unexpected};
@@ -38,9 +38,10 @@ pub struct StreamOptions {
 }
 
 /// Whether large transactions are sent while they run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Streaming {
     /// Only after they committed.
+    #[default]
     Off,
     /// In blocks (14, protocol 2).
     On,
@@ -55,6 +56,13 @@ pub fn protocol_version_max(major: u32) -> u32 {
         15 => 3,
         14 => 2,
         _ => 1,
+    }
+}
+
+/// What every server can do: protocol 1, whole transactions, texts. Of no publication, which no server takes.
+impl Default for StreamOptions {
+    fn default() -> Self {
+        StreamOptions::newest(0, Vec::new())
     }
 }
 
@@ -142,19 +150,17 @@ pub struct Stream {
     from: ReadHalf<Transport>,
     receiver: Receiver,
     shared: Arc<Shared>,
-    writer: Writer,
+    _writer: Writer,
     major: u32,
     host: Host,
 }
 
 /// Aborts the task with its owner.
-struct Writer(Option<JoinHandle<io::Result<WriteHalf<Transport>>>>);
+struct Writer(JoinHandle<io::Result<()>>);
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        if let Some(task) = &self.0 {
-            task.abort();
-        }
+        self.0.abort();
     }
 }
 
@@ -211,7 +217,7 @@ impl Connection {
             from,
             receiver: self.receiver,
             shared,
-            writer: Writer(Some(writer)),
+            _writer: Writer(writer),
             major: self.major,
             host: self.host,
         })
@@ -316,12 +322,12 @@ impl Stream {
         });
     }
 
-    /// Ends the stream politely: sends the last marks, waits until the server has let the slot go, and gives the
-    /// connection back. What arrives meanwhile is thrown away.
+    /// Ends the stream politely: sends the last marks, waits until the server says goodbye, and closes the connection. What
+    /// arrives meanwhile is thrown away.
     ///
     /// The server finishes the transaction that it is sending first, so this has a limit: after `within` the connection is
-    /// closed instead (`Err`), which is just as safe but leaves the slot active for a moment longer.
-    pub async fn stop(self, within: Duration) -> Result<Connection, ReplicationError> {
+    /// closed without goodbye (`Err`), which is just as safe but leaves the slot active for a moment longer.
+    pub async fn stop(self, within: Duration) -> Result<(), ReplicationError> {
         let elapsed = |_| ReplicationError::Lost {
             doing: STOPPING,
             source: io::ErrorKind::TimedOut.into(),
@@ -329,40 +335,22 @@ impl Stream {
         tokio::time::timeout(within, self.stop_unbounded()).await.map_err(elapsed)?
     }
 
-    async fn stop_unbounded(mut self) -> Result<Connection, ReplicationError> {
+    // The connection cannot stream again: a walsender remembers the goodbye and ends the next stream at once (seen on 15).
+    async fn stop_unbounded(mut self) -> Result<(), ReplicationError> {
         let lost = |source| ReplicationError::Lost {
             doing: STOPPING,
             source,
         };
         self.shared.stop();
-        let Some(writer) = self.writer.0.as_mut() else {
-            return Err(lost(io::ErrorKind::NotConnected.into()));
-        };
-        // The reader must go on meanwhile, or a full network would keep the writer waiting; what it reads is thrown away.
-        let mut to = None;
+        // Reading goes on while the writer writes, or a full network would keep it waiting.
         loop {
-            tokio::select! {
-                written = &mut *writer, if to.is_none() => {
-                    to = Some(written.map_err(|error| lost(io::Error::other(error)))?.map_err(lost)?);
-                }
-                raw = self.receiver.next(&mut self.from) => {
-                    let mut raw = raw.map_err(lost)?;
-                    match raw.tag {
-                        b'E' => return Err(refusal(STOPPING, &mut raw)),
-                        b'Z' if to.is_some() => break,
-                        _ => {}
-                    }
-                }
+            let mut raw = self.receiver.next(&mut self.from).await.map_err(lost)?;
+            match raw.tag {
+                b'E' => return Err(refusal(STOPPING, &mut raw)),
+                b'Z' => return Ok(()),
+                _ => {}
             }
         }
-        self.writer.0 = None;
-        let to = to.ok_or_else(|| lost(io::ErrorKind::NotConnected.into()))?;
-        Ok(Connection {
-            transport: self.from.unsplit(to),
-            receiver: self.receiver,
-            major: self.major,
-            host: self.host,
-        })
     }
 }
 
