@@ -63,7 +63,7 @@ impl Pending {
             Some(at) if Arc::ptr_eq(self.batches[at].shape(), shape) => at,
             _ => {
                 let runs = its_reads().map(|read| read.run);
-                self.batches.push(ChangeBatch::new(shape, &relation.identity, runs));
+                self.batches.push(ChangeBatch::new(shape, &relation.identity, runs)?);
                 self.batches.len() - 1
             }
         };

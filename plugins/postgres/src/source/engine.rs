@@ -40,7 +40,7 @@ use super::spec::{Names, PostgresSourceSpec};
 use super::window::Window;
 use crate::connect::{Connection, Settings};
 use crate::replication::pgoutput::{self, Message};
-use crate::replication::{Frame, Lsn, ServerTime, Stream};
+use crate::replication::{Frame, Lsn, Marks, ServerTime, Stream};
 use crate::types::{PgType, TypeCatalogue};
 
 /// How often progress without rows is handed on. More often, and a source and a destination in one server would feed each
@@ -55,6 +55,8 @@ const GATHER_MAX: Duration = Duration::from_millis(5);
 const STATUS_EVERY: Duration = Duration::from_secs(1);
 /// How often the server is asked again for the end of the log that somebody waits for.
 const ASK_EVERY: Duration = Duration::from_millis(20);
+/// How long the server may take to answer the end of the stream.
+const STOP_WITHIN: Duration = Duration::from_secs(2);
 /// How long to wait after a window could not be opened.
 const WINDOW_RETRY: Duration = Duration::from_secs(5);
 
@@ -178,12 +180,17 @@ impl Engine {
                 }
             }
         }
+        let shared = Arc::clone(&self.setup.shared);
         // What was acknowledged meanwhile is told to the server, so that it need not send it again.
         let flushed = self.setup.shared.acknowledged();
         if !self.is_inside && flushed > self.told_flushed {
-            let _ = self.setup.stream.status(self.upto, flushed, flushed, false).await;
+            let Setup { stream, .. } = self.setup;
+            // The handshake at the end makes sure that it has arrived; a server that is gone needs it no more.
+            stream.status(Marks { received: self.upto, flushed, applied: flushed }, false);
+            let _ = stream.stop(STOP_WITHIN).await;
+            return shared.set_ended();
         }
-        self.setup.shared.set_ended();
+        shared.set_ended();
     }
 
     async fn step(&mut self) -> Result<Step, Ended> {
@@ -191,7 +198,7 @@ impl Engine {
         if shared.stop.is_cancelled() {
             return Ok(Step::End);
         }
-        self.tell_status().await?;
+        self.tell_status();
         if self.transaction.is_none() {
             if shared.closing.is_cancelled() {
                 return Ok(Step::End);
@@ -293,8 +300,8 @@ impl Engine {
             return Ok(Step::Again);
         }
         let frame = match self.pending.is_empty() || self.transaction.is_some() {
-            false => match futures::FutureExt::now_or_never(self.setup.stream.next()) {
-                Some(frame) => Some(frame?),
+            false => match self.arrived()? {
+                Some(frame) => Some(frame),
                 None => {
                     self.flush().await?;
                     return Ok(Step::Again);
@@ -303,17 +310,16 @@ impl Engine {
             true => self.next_frame().await?,
         };
         match frame {
-            Some(Frame::Data { wal_start: _, bytes, .. }) => {
-                let message = self.decoder.decode(&bytes).map_err(|error| self.bad(&error.to_string()))?;
+            Some(Frame::Data(data)) => {
+                let message = self.decoder.decode(&data.bytes).map_err(|error| self.bad(&error.to_string()))?;
                 self.take(message).await?;
             }
-            Some(Frame::Keepalive { wal_end, reply_requested, .. }) => {
+            Some(Frame::Keepalive(keepalive)) => {
                 if self.transaction.is_none() && self.beyond.is_none() {
-                    self.reach(wal_end);
+                    self.reach(keepalive.wal_end);
                 }
-                if reply_requested {
+                if keepalive.reply_requested {
                     self.progress_due = PROGRESS_WHEN_ASKED;
-                    self.status(false).await?;
                 }
             }
             None => {
@@ -324,6 +330,17 @@ impl Engine {
             }
         }
         Ok(Step::Again)
+    }
+
+    /// A frame that is there already.
+    fn arrived(&mut self) -> Result<Option<Frame>, Ended> {
+        use futures::FutureExt;
+        let stream = &mut self.setup.stream;
+        if let Some(frame) = stream.try_next().map_err(api::Error::from)? {
+            return Ok(Some(frame));
+        }
+        let frame = stream.next().now_or_never().transpose();
+        Ok(frame.map_err(api::Error::from)?)
     }
 
     /// The next frame, or `None` when there is something else to look after.
@@ -350,14 +367,14 @@ impl Engine {
             () = self.setup.emitter.closed() => Err(Ended::Stopped),
             () = shared.closing.cancelled(), if is_between => Ok(None),
             () = opened, if is_between => Ok(None),
-            frame = self.setup.stream.next(), if !is_held => Ok(Some(frame?)),
+            frame = self.setup.stream.next(), if !is_held => Ok(Some(frame.map_err(api::Error::from)?)),
             () = shared.woken.notified() => {
-                self.ask().await?;
+                self.ask();
                 Ok(None)
             }
             () = tokio::time::sleep(patience) => {
                 if is_waited_for {
-                    self.ask().await?;
+                    self.ask();
                 }
                 Ok(None)
             }
@@ -365,34 +382,36 @@ impl Engine {
     }
 
     /// Asks the server how far the log goes, if somebody waits for that.
-    async fn ask(&mut self) -> Result<(), Ended> {
+    fn ask(&mut self) {
         let is_short_of_window = matches!(&self.window, WindowState::Open(window) if self.upto < window.at);
         if self.setup.shared.asked().is_some() || is_short_of_window {
-            self.status(true).await?;
+            self.status(true);
         }
-        Ok(())
     }
 
-    async fn tell_status(&mut self) -> Result<(), Ended> {
+    fn tell_status(&mut self) {
         let is_news = self.setup.shared.acknowledged() > self.told_flushed;
         if is_news || self.status_at.elapsed() >= STATUS_EVERY {
-            self.status(false).await?;
+            self.status(false);
         }
-        Ok(())
     }
 
-    async fn status(&mut self, reply: bool) -> Result<(), Ended> {
+    fn status(&mut self, reply: bool) {
         let flushed = self.setup.shared.acknowledged();
         if flushed > self.told_flushed {
             fail::fail_point!("postgres.source.before_flush_lsn");
         }
-        self.setup.stream.status(self.upto, flushed, flushed, reply).await?;
+        let marks = Marks {
+            received: self.upto,
+            flushed,
+            applied: flushed,
+        };
+        self.setup.stream.status(marks, reply);
         if flushed > self.told_flushed {
             fail::fail_point!("postgres.source.after_flush_lsn");
         }
         self.told_flushed = flushed;
         self.status_at = Instant::now();
-        Ok(())
     }
 
     /// Every commit record before `end` has been received.

@@ -107,7 +107,7 @@ pub(crate) enum Error {
         #[source]
         source: arrow::error::ArrowError,
     },
-    #[error("cannot open a window to read existing rows: {why}")]
+    #[error("cannot take a snapshot of the database: {why}")]
     NoWindow { why: String },
     #[error(
         "cannot read `{stream}`: a large transaction changes keys of rows whose large values were not sent, while existing rows are read"
@@ -200,7 +200,7 @@ impl Error {
                 format!("run `highwater resync {pipeline} --destination {destination}`")
             }
             Error::Misfit { column, .. } => {
-                format!("set the type of the column to `text` (`types: {{ {column}: text }}`), or exclude the column")
+                format!("set the type of the column to `text` (`overrides: {{ columns: {{ {column}: text }} }}`), or exclude the column")
             }
             Error::MovedInPart { stream } => format!(
                 "read the stream again with `highwater resync`; ALTER TABLE {} REPLICA IDENTITY FULL; avoids it",

@@ -47,7 +47,7 @@ use self::shared::Shared;
 pub use self::spec::PostgresSourceSpec;
 use self::spec::Names;
 use crate::connect::Settings;
-use crate::replication::{StreamOptions, SystemIdentity};
+use crate::replication::{StreamOptions, Streaming, SystemIdentity};
 use crate::types::TypeCatalogue;
 
 /// Every fail-point that a run passes.
@@ -168,7 +168,7 @@ impl Source for PostgresSource {
                 "the publication was gone and is made anew; so is the slot, and what was committed meanwhile is lost"
             );
         }
-        let starts = slot::ensure(&client, &mut replication, &names, &self.spec, &server).await?;
+        let starts = slot::ensure(&client, &self.settings, &mut replication, &names, &self.spec, &server).await?;
         let (_, ends) = now_and_end_of_log(&client).await?;
         let log = Partition::log(position::log_id(&system.system_id, server.database_oid, &names.slot));
         let left = timelines_left(&mut replication, &system, held, &log).await?;
@@ -181,16 +181,11 @@ impl Source for PostgresSource {
         };
         let resumed = resume::resume(&judged, &names, plan, held)?;
         let start = position::end_of(resumed.start);
-        let stream = replication
-            .start(
-                &names.slot,
-                start,
-                StreamOptions {
-                    publications: vec![names.publication.clone()],
-                    ..StreamOptions::default()
-                },
-            )
-            .await?;
+        let options = StreamOptions {
+            streaming: Streaming::Off,
+            ..StreamOptions::newest(replication.major(), vec![names.publication.clone()])
+        };
+        let stream = replication.start(&names.slot, start, &options).await?;
         let shared = Arc::new(Shared::new(cx.stop.clone(), start));
         let kept = cx
             .kept
@@ -269,7 +264,9 @@ async fn timelines_left(
     if system.timeline <= 1 || !held.iter().any(stands_elsewhere) {
         return Ok(BTreeMap::new());
     }
-    let history = replication.timeline_history(system.timeline).await?;
+    let rows = replication.query(&format!("TIMELINE_HISTORY {}", system.timeline)).await?;
+    let history = rows.into_iter().next().and_then(|row| row.into_iter().nth(1).flatten());
+    let history = history.unwrap_or_default();
     // Each line: timeline, where it was left, why; comments begin with #.
     let line = |line: &str| {
         let mut words = line.split_whitespace();

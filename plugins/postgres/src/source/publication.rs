@@ -24,6 +24,8 @@ pub(crate) struct Published {
     pub(crate) name: String,
     /// The columns that are sent; `None` where the server is too old to tell (before 15: all that are not generated).
     pub(crate) columns: Option<Vec<String>>,
+    /// Whether generated columns that are listed there are sent, too (from 18 on).
+    pub(crate) sends_generated: bool,
     pub(crate) row_filter: Option<String>,
 }
 
@@ -53,7 +55,7 @@ impl Publication {
                 "SELECT schemaname::text, tablename::text,
                         CASE WHEN to_jsonb(p) ? 'attnames'
                              THEN ARRAY(SELECT jsonb_array_elements_text(to_jsonb(p)->'attnames')) END,
-                        to_jsonb(p)->>'rowfilter'
+                        to_jsonb(p)->>'rowfilter', current_setting('server_version_num')::int4 >= 180000
                  FROM pg_publication_tables p WHERE pubname = $1",
                 &[&name],
             )
@@ -64,6 +66,7 @@ impl Publication {
             name: row.get(1),
             columns: row.get(2),
             row_filter: row.get(3),
+            sends_generated: row.get(4),
         });
         Ok(Some(Publication {
             is_all_tables: row.get(0),

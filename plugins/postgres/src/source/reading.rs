@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use futures::StreamExt;
 use model::{Batch, ChangeSet, Delta, Page, Part};
 
 use super::emitter::Ended;
 use super::engine::Engine;
-use super::error::sql;
+use super::error::{Error, sql};
 use super::pages::{copy_statement, end_of_page};
 use super::position::Bound;
 use super::reads::{Cut, NextPage};
-use super::rows::RowsBuilder;
 use super::shape::StreamShape;
 use super::window::{Standing, Window, WindowReader};
-use crate::copy::CopyDecoder;
+use crate::copy::{CopyDecoder, CopyError};
 
 impl Engine {
     /// Reads the next page of a read; a stream that has no order that can be compared is one page. `false` if the window does
@@ -74,9 +74,9 @@ impl Engine {
             .map_err(sql("read existing rows"))?;
         let mut copied = std::pin::pin!(copied);
         let bytes_max = self.page_bytes_max();
-        let mut decoder = CopyDecoder::new();
-        let mut builder = RowsBuilder::new(shape);
-        let mut bytes = 0;
+        let columns: Vec<_> = shape.columns.iter().map(|column| column.of_server.clone()).collect();
+        let mut decoder = CopyDecoder::new(&columns, Arc::clone(shape.schema.arrow()), shape.schema.key())
+            .map_err(|unsuited| unreadable(shape, unsuited.to_string()))?;
         let mut memory = self.setup.emitter.reserve(bytes_max, Some(&self.setup.shared.closing)).await?;
         let mut is_inside = false;
         let is_one_window = self.read(i).cut == Cut::OneWindow;
@@ -84,47 +84,45 @@ impl Engine {
         let partition = self.read(i).partition();
         let (order, time) = (Self::window_order(window), window.time);
         let schema = &shape.schema;
-        let batch = |builder: RowsBuilder, number: u32| -> api::Result<Vec<Batch>> {
-            if builder.len() == 0 {
-                return Ok(Vec::new());
+        let batch = |rows: RecordBatch, number: u32| -> Vec<Batch> {
+            match rows.num_rows() {
+                0 => Vec::new(),
+                _ => vec![Batch::of_page(partition.clone(), number, Arc::clone(schema), rows, order, time)],
             }
-            let (rows, _) = builder.finish(false)?;
-            Ok(vec![Batch::of_page(partition.clone(), number, Arc::clone(schema), rows, order, time)])
         };
         let delta = |end: &Bound, number: u32| {
             let from = (number > 1).then(|| Page::new(0, number - 1).order());
             Delta::of(partition.clone(), from, end.position(number))
         };
         while let Some(chunk) = copied.next().await {
-            decoder.feed(chunk.map_err(sql("read existing rows"))?);
-            while let Some(row) = decoder.next_row()? {
-                bytes += builder.push_copied(row.values())?;
-                if bytes < bytes_max {
-                    continue;
-                }
-                let full = std::mem::replace(&mut builder, RowsBuilder::new(shape));
-                bytes = 0;
-                self.count(i, full.len());
+            let piece = chunk.map_err(sql("read existing rows"))?;
+            decoder.push(piece).map_err(|error| refused(shape, error))?;
+            if decoder.size_bytes() >= bytes_max {
+                let full = decoder.finish_batch().map_err(|error| refused(shape, error))?;
+                self.count(i, full.num_rows());
                 let changeset = if is_one_window {
                     // Told apart by number alone, and never read again: a page here is what fits a changeset.
                     let bound = Bound::nameless();
-                    let changeset = ChangeSet::rows(delta(&bound, number), batch(full, number)?);
+                    let changeset = ChangeSet::rows(delta(&bound, number), batch(full, number));
                     self.read(i).page_is_out(number, bound);
                     number += 1;
                     changeset
                 } else {
                     let part = if is_inside { Part::Middle } else { Part::First };
                     is_inside = true;
-                    ChangeSet::part(part, Delta::none(), batch(full, number)?)
+                    ChangeSet::part(part, Delta::none(), batch(full, number))
                 };
                 self.setup.emitter.emit(changeset, memory).await?;
                 memory = self.setup.emitter.reserve(bytes_max, None).await?;
             }
         }
-        decoder.finish()?;
-        self.count(i, builder.len());
+        if !decoder.is_ended() {
+            return Err(unreadable(shape, "the COPY of existing rows broke off".to_owned()).into());
+        }
+        let rest = decoder.finish_batch().map_err(|error| refused(shape, error))?;
+        self.count(i, rest.num_rows());
         let part = if is_inside { Part::Last } else { Part::Whole };
-        let changeset = ChangeSet::part(part, delta(end, number), batch(builder, number)?);
+        let changeset = ChangeSet::part(part, delta(end, number), batch(rest, number));
         self.read(i).page_is_out(number, end.clone());
         self.setup.emitter.emit(changeset, memory).await
     }
@@ -134,5 +132,26 @@ impl Engine {
         read.row_count += rows as u64;
         let (stream, run) = (read.stream.clone(), read.run);
         self.setup.shared.count_rows(&stream, run, rows as u64);
+    }
+}
+
+fn unreadable(shape: &StreamShape, why: String) -> api::Error {
+    Error::BadChange {
+        stream: shape.stream().to_string(),
+        why,
+    }
+    .into()
+}
+
+fn refused(shape: &StreamShape, error: CopyError) -> api::Error {
+    match error {
+        CopyError::Misfit { column, key, misfit } => Error::Misfit {
+            stream: shape.stream().clone(),
+            column,
+            key,
+            found: misfit.to_string(),
+        }
+        .into(),
+        other => unreadable(shape, other.to_string()),
     }
 }

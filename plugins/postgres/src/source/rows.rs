@@ -30,21 +30,21 @@ pub(crate) enum Image {
 }
 
 impl RowsBuilder {
-    pub(crate) fn new(shape: &Arc<StreamShape>) -> Self {
-        RowsBuilder {
+    pub(crate) fn new(shape: &Arc<StreamShape>) -> api::Result<Self> {
+        let decoder = |column: &ShapeColumn| {
+            ColumnDecoder::new(&column.of_server, &column.field).map_err(|unsuited| {
+                api::Error::from(Error::BadChange {
+                    stream: shape.stream().to_string(),
+                    why: unsuited.to_string(),
+                })
+            })
+        };
+        Ok(RowsBuilder {
             shape: Arc::clone(shape),
-            columns: shape
-                .columns
-                .iter()
-                .map(|column| ColumnDecoder::new(&column.of_server, &column.field))
-                .collect(),
+            columns: shape.columns.iter().map(decoder).collect::<api::Result<_>>()?,
             unsent: vec![Vec::new(); shape.columns.len()],
             len: 0,
-        }
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.len
+        })
     }
 
     /// Appends a row; answers about how many bytes it takes. A value that was not sent is taken from `old`, if that has it.
@@ -106,41 +106,6 @@ impl RowsBuilder {
         Ok(bytes)
     }
 
-    /// Appends a row of COPY, one value for each column of the stream.
-    pub(crate) fn push_copied<'a>(&mut self, values: impl Iterator<Item = Option<&'a [u8]>>) -> api::Result<usize> {
-        let shape = Arc::clone(&self.shape);
-        let mut bytes = 0;
-        let mut keys = Vec::new();
-        for ((column, decoder), value) in shape.columns.iter().zip(&mut self.columns).zip(values) {
-            match value {
-                None => decoder.append_null(),
-                Some(v) => {
-                    bytes += v.len();
-                    // What has no binary form that we know is selected as text.
-                    let appended = match column.of_server.ty.decodes_binary() {
-                        true => decoder.append_binary(v),
-                        false => decoder.append_text(v),
-                    };
-                    if let Err(misfit) = appended {
-                        return Err(Error::Misfit {
-                            stream: shape.stream().clone(),
-                            column: column.field.name().clone(),
-                            key: if keys.is_empty() { "(its key comes later)".to_owned() } else { keys.join(", ") },
-                            found: misfit.to_string(),
-                        }
-                        .into());
-                    }
-                    if column.is_key {
-                        keys.push(show(column, Some(v)));
-                    }
-                }
-            }
-            bytes += 8;
-        }
-        self.len += 1;
-        Ok(bytes)
-    }
-
     fn push_nothing(&mut self) {
         for decoder in &mut self.columns {
             decoder.append_default();
@@ -168,7 +133,7 @@ impl RowsBuilder {
 
     pub(crate) fn finish(self, is_every_column_nullable: bool) -> api::Result<(RecordBatch, Option<Unavailable>)> {
         let mut arrays: Vec<ArrayRef> = Vec::with_capacity(self.columns.len());
-        for decoder in self.columns {
+        for mut decoder in self.columns {
             arrays.push(decoder.finish());
         }
         let declared = self.shape.schema.arrow();
@@ -250,17 +215,17 @@ pub(crate) struct ChangeBatch {
 }
 
 impl ChangeBatch {
-    pub(crate) fn new(shape: &Arc<StreamShape>, identity: &Arc<[bool]>, runs: impl Iterator<Item = u32>) -> Self {
-        ChangeBatch {
+    pub(crate) fn new(shape: &Arc<StreamShape>, identity: &Arc<[bool]>, runs: impl Iterator<Item = u32>) -> api::Result<Self> {
+        Ok(ChangeBatch {
             shape: Arc::clone(shape),
             identity: Arc::clone(identity),
-            after: RowsBuilder::new(shape),
+            after: RowsBuilder::new(shape)?,
             before: None,
             has_before: Vec::new(),
             ops: Vec::new(),
             commits: Vec::new(),
             tags: runs.map(|run| (run, Vec::new(), Vec::new())).collect(),
-        }
+        })
     }
 
     pub(crate) fn shape(&self) -> &Arc<StreamShape> {
@@ -274,11 +239,14 @@ impl ChangeBatch {
         match change.old {
             Some((old, image)) => {
                 let len = self.ops.len();
-                let before = self.before.get_or_insert_with(|| {
-                    let mut before = RowsBuilder::new(&self.shape);
-                    (0..len).for_each(|_| before.push_nothing());
-                    before
-                });
+                let before = match &mut self.before {
+                    Some(before) => before,
+                    none => {
+                        let mut before = RowsBuilder::new(&self.shape)?;
+                        (0..len).for_each(|_| before.push_nothing());
+                        none.insert(before)
+                    }
+                };
                 bytes += before.push(old, image, &self.identity, None)?;
             }
             None => {

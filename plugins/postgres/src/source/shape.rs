@@ -121,9 +121,10 @@ impl StreamShape {
         published: Option<&Published>,
         types: &TypeCatalogue,
     ) -> api::Result<Self> {
-        let is_sent = |name: &String, is_generated: bool| match published.and_then(|of| of.columns.as_ref()) {
-            Some(columns) => columns.contains(name),
-            None => !is_generated,
+        let is_sent = |name: &String, is_generated: bool| {
+            let columns = published.and_then(|of| of.columns.as_ref());
+            let sends_generated = published.is_some_and(|of| of.sends_generated) && columns.is_some();
+            columns.is_none_or(|columns| columns.contains(name)) && (!is_generated || sends_generated)
         };
         let mut sent = Vec::new();
         for column in &table.columns {

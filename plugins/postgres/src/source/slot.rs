@@ -7,6 +7,8 @@ use tokio_postgres::Client;
 use super::catalogue::{Server, lsn};
 use super::error::{Error, sql};
 use super::spec::{Names, PostgresSourceSpec};
+use super::window::not_created;
+use crate::connect::Settings;
 use crate::identifier::quote_literal;
 use crate::replication::{self, Lsn};
 
@@ -90,6 +92,7 @@ pub(crate) fn create_statement(slot: &str) -> String {
 /// Finds the pipeline's slot, or makes it if it may; waits until nobody else uses it. Answers from where it can be read.
 pub(crate) async fn ensure(
     client: &Client,
+    settings: &Settings,
     replication: &mut replication::Connection,
     names: &Names,
     spec: &PostgresSourceSpec,
@@ -99,7 +102,7 @@ pub(crate) async fn ensure(
     let since = Instant::now();
     loop {
         let Some(slot) = Slot::find(client, name).await? else {
-            return create(replication, name, spec, server).await;
+            return create(settings, replication, name, spec, server).await;
         };
         if let Some(unfit) = slot.unfit(name, server) {
             return Err(unfit.into());
@@ -127,6 +130,7 @@ pub(crate) async fn ensure(
 }
 
 async fn create(
+    settings: &Settings,
     replication: &mut replication::Connection,
     name: &str,
     spec: &PostgresSourceSpec,
@@ -147,15 +151,21 @@ async fn create(
         .into());
     }
     fail::fail_point!("postgres.source.before_create_slot");
+    let wait = spec.window_wait.max(FREE_WITHIN);
     let created = replication
-        .create_slot(replication::NewSlot {
+        .create_slot(&replication::NewSlot {
             name,
             temporary: false,
-            export_snapshot: false,
+            snapshot: replication::Snapshot::Nothing,
             failover: spec.failover && server.version >= 170_000,
-            lock_timeout: None,
+            two_phase: false,
+            lock_timeout: wait,
         })
-        .await?;
+        .await;
+    let created = match created {
+        Ok(created) => created,
+        Err(error) => return Err(not_created(settings, error, wait).await),
+    };
     fail::fail_point!("postgres.source.after_create_slot");
     tracing::info!(slot = name, at = %created.consistent_point, "replication slot made");
     Ok(created.consistent_point)

@@ -15,7 +15,7 @@ use super::catalogue::Table;
 use super::error::{Error, sql};
 use crate::connect::{Connection, Settings};
 use crate::identifier::quote_literal;
-use crate::replication::{Lsn, NewSlot};
+use crate::replication::{Lsn, NewSlot, ReplicationError, Snapshot};
 
 /// An open window.
 pub(crate) struct Window {
@@ -36,21 +36,18 @@ impl Window {
         let mut replication = settings.replicate().await?;
         fail::fail_point!("postgres.source.before_open_window");
         let created = replication
-            .create_slot(NewSlot {
+            .create_slot(&NewSlot {
                 name: &slot,
                 temporary: true,
-                export_snapshot: true,
+                snapshot: Snapshot::Export,
                 failover: false,
-                lock_timeout: Some(wait),
+                two_phase: false,
+                lock_timeout: wait,
             })
             .await;
         let created = match created {
             Ok(created) => created,
-            Err(error) => {
-                let why = blocker(&settings).await.unwrap_or_default();
-                return Err(api::Error::from(Error::NoWindow { why: format!("no consistent point within {wait:?}{why}") })
-                    .caused_by(api::Error::from(error)));
-            }
+            Err(error) => return Err(not_created(&settings, error, wait).await),
         };
         let keeper = settings.connect().await?;
         let import = sql("import a snapshot");
@@ -95,6 +92,16 @@ fn begin(snapshot: &str) -> String {
          SET LOCAL lock_timeout = '2s'; SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL jit = off",
         quote_literal(snapshot)
     )
+}
+
+/// Why a slot was not created; where a transaction would not end, which.
+pub(crate) async fn not_created(settings: &Settings, error: ReplicationError, wait: Duration) -> api::Error {
+    if !error.is_lock_timeout() {
+        return error.into();
+    }
+    let why = blocker(settings).await.unwrap_or_default();
+    let why = format!("no consistent point within {wait:?}{why}");
+    Error::NoWindow { why }.into()
 }
 
 /// Who holds up the creation of a slot: the oldest transaction that has written something.
