@@ -1,1 +1,7 @@
 //! PostgreSQL as a source and as a destination.
+
+pub mod connect;
+pub mod copy;
+pub mod identifier;
+pub mod replication;
+pub mod types;

@@ -1,0 +1,192 @@
+use model::Code;
+
+/// What a PostgreSQL source's errors and warnings mean, for `highwater explain`.
+pub const CODES: &[Code] = &[
+    Code {
+        id: "E0250",
+        title: "a statement of the PostgreSQL source failed",
+        explain: "\
+The message says what was being done; the server's own words are the cause beneath it. A lost connection or a server that
+restarts is tried again by itself. A missing privilege is not: grant it to the role in `connection`.",
+    },
+    Code {
+        id: "E0251",
+        title: "the server does not write what logical decoding needs",
+        explain: "\
+`wal_level` must be `logical`. It takes effect at a restart of the server:
+
+    ALTER SYSTEM SET wal_level = 'logical';
+
+On a managed service the parameter has a name of its own (`rds.logical_replication`, `cloudsql.logical_decoding`,
+`azure.replication_support`).",
+    },
+    Code {
+        id: "E0252",
+        title: "the server is too old to be read",
+        explain: "Changes are asked for in binary form, which servers before PostgreSQL 14 do not send.",
+    },
+    Code {
+        id: "E0253",
+        title: "the role of the PostgreSQL source lacks a privilege",
+        explain: "\
+The role needs the attribute REPLICATION for the slot (on Amazon RDS: membership in `rds_replication`), USAGE on the schema and
+SELECT on each table for existing rows, and ownership of the tables to put them into a publication. If somebody else makes the
+publication, set `create: false`.",
+    },
+    Code {
+        id: "E0254",
+        title: "all replication slots of the server are taken",
+        explain: "\
+`max_replication_slots` counts those of standbys and other tools too; while existing rows are read one more is needed for
+moments. A slot that nobody reads keeps the log for ever and fills the disk: look for those first.",
+    },
+    Code {
+        id: "E0255",
+        title: "a configured stream is no table of the database",
+        explain: "\
+Streams are `schema.table`, in the database's own spelling. Views, foreign tables and temporary tables have no changes in the
+log. Partitions are read under the name of their partitioned table.",
+    },
+    Code {
+        id: "E0256",
+        title: "the publication is missing",
+        explain: "\
+With `create: false` the publication has to be there before the slot is: what a slot decodes is looked up in the catalogue as
+it was then. The statement that makes it is in the hint.",
+    },
+    Code {
+        id: "E0257",
+        title: "the publication does not show every change of a stream",
+        explain: "\
+A table that is not in it, an operation that it does not publish, a row filter, or partitions under their own names: existing
+rows and changes would be of different things, and a destination would drift apart from the source in silence. A publication that Highwater did not make
+is not changed by it.",
+    },
+    Code {
+        id: "E0258",
+        title: "the replica identity of a table does not say which row changed",
+        explain: "\
+The log names the old row of an UPDATE or DELETE by the replica identity: the primary key by default. A table that has none
+cannot be published without making those statements fail. `REPLICA IDENTITY FULL` writes whole old rows; it makes the log larger.",
+    },
+    Code {
+        id: "E0259",
+        title: "the replication slot is missing",
+        explain: "\
+With `create: false` somebody else makes the slot. If there was one, what was committed since it went is lost to the pipeline, and
+its destinations have to be read again.",
+    },
+    Code {
+        id: "E0260",
+        title: "the replication slot is somebody else's",
+        explain: "It is of another database, another output plugin, a physical standby, or a session's own. Set `slot` to another name.",
+    },
+    Code {
+        id: "E0261",
+        title: "the replication slot is in use",
+        explain: "\
+One connection can read a slot. Another highwater runs the same pipeline, or one has died and the server has not noticed: that
+takes up to `wal_sender_timeout` (60 s) when the host went away, and is tried again until then.",
+    },
+    Code {
+        id: "E0262",
+        title: "the replication slot is lost",
+        explain: "\
+The server removed log that the slot needs (`max_slot_wal_keep_size`, `idle_replication_slot_timeout`), or invalidated it otherwise. It
+cannot be mended: drop it, and read the streams again. Then give the server more room, or the pipeline a disk spool, so that a
+slow destination does not hold the slot back.",
+    },
+    Code {
+        id: "E0263",
+        title: "the replication slot no longer has what a destination lacks",
+        explain: "\
+The slot starts after the destination's position: it was made anew, or somebody moved it. PostgreSQL would skip the difference in silence,
+so nothing is sent to that destination until its streams are read again.",
+    },
+    Code {
+        id: "E0264",
+        title: "a destination's position is of another history",
+        explain: "\
+The server, the database or the slot is another one than the position was taken at; or the server was restored to a time before
+the position, or went on another timeline before it. What the destination holds may never have happened here.",
+    },
+    Code {
+        id: "E0265",
+        title: "a stored position of the PostgreSQL source cannot be read",
+        explain: "It was written by another connector or a newer version, or damaged. Use the version that wrote it, or resync.",
+    },
+    Code {
+        id: "E0266",
+        title: "a column setting of a stream does not fit the table",
+        explain: "`key`, `types` and `exclude` name columns of the table; a type is one of those that the connector's page lists.",
+    },
+    Code {
+        id: "E0267",
+        title: "a value cannot be carried exactly",
+        explain: "\
+The value has no exact form in the column's type: an infinity in a date, NaN in a numeric of fixed scale. It is named by stream,
+column and key, and nothing is rounded or replaced. Set the column's type to `text`, or exclude it.",
+    },
+    Code {
+        id: "E0268",
+        title: "the server's stream does not make sense",
+        explain: "\
+A message contradicts what came before it, or a batch could not be built of it. This is a defect of Highwater or of a server that
+is not quite PostgreSQL; please report it with the version of the server.",
+    },
+    Code {
+        id: "E0269",
+        title: "existing rows wait for a snapshot",
+        explain: "\
+A snapshot with a known place in the log exists only once every transaction that was running when it was asked for has ended. The oldest
+one is named. Changes go on meanwhile, and it is tried again.",
+    },
+    Code {
+        id: "E0270",
+        title: "a large transaction cannot be kept on disk",
+        explain: "The scratch directory is full or cannot be written.",
+    },
+    Code {
+        id: "E0271",
+        title: "a task of the PostgreSQL source ended by itself",
+        explain: "This is a defect; the log has its panic. The source is opened again.",
+    },
+    Code {
+        id: "E0272",
+        title: "a row moved without all of its values while existing rows are read",
+        explain: "\
+An UPDATE that changes the key does not send large values that it left alone. While a stream is read page by page, whoever holds the
+page of the new key and not that of the old one lacks them. A small transaction makes the read begin again by itself; in one that
+is larger than a changeset that is too late. Read the stream again, or set REPLICA IDENTITY FULL, with which old rows are sent whole.",
+    },
+    Code {
+        id: "W0250",
+        title: "a stream's table is gone",
+        explain: "Its rows cannot be read. Destinations keep what they have.",
+    },
+    Code {
+        id: "W0251",
+        title: "a table is read in one piece",
+        explain: "\
+Pages are cut by the primary key, which must have an order that can be told outside the server: integers, oid, uuid, bytea,
+dates, timestamps, and text with COLLATE \"C\". Without one the first read is made from one snapshot, which holds back vacuum and the
+log for as long, and starts again after a kill.",
+    },
+    Code {
+        id: "W0252",
+        title: "the slot was made anew because its publication was gone",
+        explain: "What was committed in between is lost to the pipeline: destinations that stood before it need a resync.",
+    },
+    Code {
+        id: "W0253",
+        title: "a read begins again, because a row moved without all of its values",
+        explain: "See E0272. Nothing is lost; the rows are read once more.",
+    },
+    Code {
+        id: "W0254",
+        title: "a read begins again, because its table was replaced",
+        explain: "\
+TRUNCATE, VACUUM FULL, CLUSTER, an ALTER TABLE that rewrites, or DROP and CREATE happened while existing rows were read. What a
+rewrite writes is not in the log, so the pages that were read are of no use.",
+    },
+];

@@ -1,0 +1,102 @@
+//! Everything beside the flow: the head of the log, acknowledgement, requests to read.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use api::{Head, HeadMark, Kept, LagUnit, ReadExisting, ReadProgress, SourceControl};
+use async_trait::async_trait;
+use model::{Checkpoint, Order, Partition, Timestamp};
+use tokio::sync::Mutex;
+
+use super::catalogue::now_and_end_of_log;
+use super::position::{end_of, order_before};
+use super::reads::Request;
+use super::shared::Shared;
+use crate::connect::{Connection, Settings};
+
+/// The value of `kept` that numbers reads.
+pub(crate) const RUN: &str = "postgres.run";
+
+/// How long the head waits for the log to be seen as far as the server has written it. An idle server answers in a
+/// millisecond; what takes longer is lag, and is told as such.
+const HEAD_PATIENCE: Duration = Duration::from_millis(200);
+
+pub(crate) struct Control {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) log: Arc<str>,
+    pub(crate) kept: Kept,
+    pub(crate) settings: Settings,
+    /// Its own connection: neither the engine nor a read ever holds it. Made again when it breaks.
+    pub(crate) connection: Mutex<Option<Connection>>,
+}
+
+impl Control {
+    /// The server's clock, and the end of what it has written.
+    async fn probe(&self) -> api::Result<(Timestamp, crate::replication::Lsn)> {
+        let mut held = self.connection.lock().await;
+        let connection = match held.take() {
+            Some(connection) => connection,
+            None => self.settings.connect().await?,
+        };
+        let probed = now_and_end_of_log(&connection).await?;
+        *held = Some(connection);
+        Ok(probed)
+    }
+}
+
+#[async_trait]
+impl SourceControl for Control {
+    /// Where nothing for us was written since the newest commit that we know of, that commit is the head: other tables'
+    /// traffic is nothing that a destination could lag behind. Where it cannot be known yet, the end of the log is.
+    async fn head(&self) -> api::Result<Head> {
+        let (now, end) = self.probe().await?;
+        let is_all_seen = self.shared.reaches(end, HEAD_PATIENCE).await;
+        let (order, time) = if is_all_seen {
+            let time = self.shared.newest_time.load(Ordering::Acquire);
+            (
+                Order::new(0, self.shared.newest.load(Ordering::Acquire), 0),
+                (time > 0).then_some(Timestamp(time)),
+            )
+        } else {
+            (order_before(end), Some(now))
+        };
+        Ok(Head {
+            marks: vec![HeadMark {
+                log: Arc::clone(&self.log),
+                order,
+                time,
+            }],
+            unit: LagUnit::Bytes,
+        })
+    }
+
+    async fn acknowledge(&self, everywhere: &Checkpoint) -> api::Result<()> {
+        if let Some(position) = everywhere.marks.get(&Partition::Log(Arc::clone(&self.log))) {
+            fail::fail_point!("postgres.source.before_acknowledge");
+            self.shared.acknowledge(end_of(position.order));
+        }
+        Ok(())
+    }
+
+    async fn read_existing(&self, request: ReadExisting) -> api::Result<u32> {
+        let run = self.shared.run_floor.fetch_add(1, Ordering::AcqRel) + 1;
+        self.kept.put(RUN, run.to_be_bytes().to_vec(), Checkpoint::default());
+        self.shared.push_request(Request {
+            streams: request.streams,
+            destinations: request.destinations,
+            empty_first: request.empty_first,
+            run,
+        });
+        Ok(run)
+    }
+
+    async fn reads(&self) -> Vec<ReadProgress> {
+        self.shared.reads()
+    }
+
+    async fn close(&self) -> api::Result<()> {
+        self.shared.close();
+        Ok(())
+    }
+}

@@ -1,0 +1,200 @@
+//! A window: a snapshot of the database that is exact as of one place in the log.
+//!
+//! It is the snapshot that comes with the creation of a temporary slot, and its place S the slot's consistent point: a
+//! transaction is in the snapshot exactly if its commit LSN is below S. A keeper imports the snapshot and exports it onward,
+//! so that the slot, and the log that it holds, goes at once. While a window is open nothing that it can see is vacuumed.
+//!
+//! Creation waits for every transaction that was running. It is bounded by `lock_timeout`, which also covers a client that
+//! dies meanwhile: without it backend and slot would stay until the blocker ends.
+
+use std::time::{Duration, Instant};
+
+use tokio_postgres::Client;
+
+use super::catalogue::Table;
+use super::error::{Error, sql};
+use crate::connect::{Connection, Settings};
+use crate::identifier::quote_literal;
+use crate::replication::{Lsn, NewSlot, ReplicationError, Snapshot};
+
+/// An open window.
+pub(crate) struct Window {
+    /// S: what was committed below it is seen.
+    pub(crate) at: Lsn,
+    /// When it was opened, as the server's clock has it.
+    pub(crate) time: model::Timestamp,
+    pub(crate) opened_at: Instant,
+    snapshot: String,
+    /// Holds the snapshot; its queries see the catalogue as of the window.
+    keeper: Connection,
+    settings: Settings,
+}
+
+impl Window {
+    /// Takes a snapshot; waits for running transactions no longer than `wait`.
+    pub(crate) async fn open(settings: Settings, slot: String, wait: Duration) -> api::Result<Window> {
+        let mut replication = settings.replicate().await?;
+        fail::fail_point!("postgres.source.before_open_window");
+        let created = replication
+            .create_slot(&NewSlot {
+                name: &slot,
+                temporary: true,
+                snapshot: Snapshot::Export,
+                failover: false,
+                two_phase: false,
+                lock_timeout: wait,
+            })
+            .await;
+        let created = match created {
+            Ok(created) => created,
+            Err(error) => return Err(not_created(&settings, error, wait).await),
+        };
+        let keeper = settings.connect().await?;
+        let import = sql("import a snapshot");
+        let snapshot = created.snapshot_name.unwrap_or_default();
+        keeper.batch_execute(&begin(&snapshot)).await.map_err(&import)?;
+        let row = keeper
+            .query_one(
+                "SELECT pg_export_snapshot(), (extract(epoch FROM clock_timestamp()) * 1000000)::int8",
+                &[],
+            )
+            .await
+            .map_err(&import)?;
+        fail::fail_point!("postgres.source.after_open_window");
+        Ok(Window {
+            at: created.consistent_point,
+            time: model::Timestamp(row.get(1)),
+            opened_at: Instant::now(),
+            snapshot: row.get(0),
+            keeper,
+            settings,
+        })
+    }
+
+    /// A table as of the window.
+    pub(crate) async fn table(&self, schema: &str, name: &str) -> api::Result<Option<Table>> {
+        Table::find(&self.keeper, schema, name).await
+    }
+
+    /// Another connection that sees what the window sees, each time it begins.
+    pub(crate) async fn reader(&self) -> api::Result<WindowReader> {
+        Ok(WindowReader {
+            begin: begin(&self.snapshot),
+            connection: self.settings.connect().await?,
+        })
+    }
+}
+
+/// Begins a transaction that sees a snapshot. Row security would hide rows in silence; off, it is an error.
+fn begin(snapshot: &str) -> String {
+    format!(
+        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}; SET LOCAL row_security = off; \
+         SET LOCAL lock_timeout = '2s'; SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL jit = off",
+        quote_literal(snapshot)
+    )
+}
+
+/// Why a slot was not created; where a transaction would not end, which.
+pub(crate) async fn not_created(settings: &Settings, error: ReplicationError, wait: Duration) -> api::Error {
+    if !error.is_lock_timeout() {
+        return error.into();
+    }
+    let why = blocker(settings).await.unwrap_or_default();
+    let why = format!("no consistent point within {wait:?}{why}");
+    Error::NoWindow { why }.into()
+}
+
+/// Who holds up the creation of a slot: the oldest transaction that has written something.
+async fn blocker(settings: &Settings) -> api::Result<String> {
+    let client = settings.connect().await?;
+    let row = client
+        .query_opt(
+            "SELECT pid, coalesce(usename::text, backend_type), coalesce(extract(epoch FROM clock_timestamp() - xact_start), 0)::int8
+             FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid() ORDER BY xact_start LIMIT 1",
+            &[],
+        )
+        .await
+        .map_err(sql("look for running transactions"))?;
+    Ok(row.map_or_else(String::new, |row| {
+        let (pid, user, seconds): (i32, String, i64) = (row.get(0), row.get(1), row.get(2));
+        format!(": process {pid} of `{user}` has a transaction open for {seconds} s")
+    }))
+}
+
+/// A connection on which pages of a window are read, each in a transaction of its own, so that DDL gets its turn.
+pub(crate) struct WindowReader {
+    begin: String,
+    pub(crate) connection: Connection,
+}
+
+/// What became of a table since the window was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// The rows that the window shows are all there.
+    Same,
+    /// It was truncated, rewritten, replaced or dropped: what would be read is not what the window shows.
+    Changed,
+}
+
+impl WindowReader {
+    /// Begins a transaction and locks the table against DDL, then says whether the table is what it was in the window.
+    ///
+    /// A change between window and lock would be lost in silence: TRUNCATE and rewrites leave the old snapshot with no rows,
+    /// a column dropped and added again reads as the new one.
+    pub(crate) async fn begin(&self, table: &Table, columns: &[String]) -> api::Result<Standing> {
+        let client: &Client = &self.connection;
+        client.batch_execute(&self.begin).await.map_err(sql("import a snapshot"))?;
+        let name = name_of(table);
+        if let Err(error) = client
+            .batch_execute(&format!("LOCK TABLE {name} IN ACCESS SHARE MODE"))
+            .await
+        {
+            use tokio_postgres::error::SqlState;
+            if matches!(error.code(), Some(code) if *code == SqlState::UNDEFINED_TABLE || *code == SqlState::WRONG_OBJECT_TYPE)
+            {
+                return Ok(Standing::Changed);
+            }
+            return Err(sql("lock a table for reading")(error));
+        }
+        // pg_class and pg_inherits are read as of the snapshot; the functions tell what is now.
+        let row = client
+            .query_one(
+                "WITH RECURSIVE tree(oid) AS (SELECT $1::oid UNION ALL
+                                             SELECT i.inhrelid FROM pg_inherits i JOIN tree ON i.inhparent = tree.oid)
+                 SELECT coalesce(to_regclass($2)::oid = $1, false)
+                        AND bool_and(coalesce(pg_relation_filenode(c.oid), 0) = c.relfilenode)
+                        AND count(*) = greatest((SELECT count(*) FROM pg_partition_tree($1)), 1)
+                 FROM pg_class c JOIN tree USING (oid)",
+                &[&table.oid, &name],
+            )
+            .await
+            .map_err(sql("compare a table with its snapshot"))?;
+        if row.get::<_, Option<bool>>(0) != Some(true) {
+            return Ok(Standing::Changed);
+        }
+        let listed: Vec<String> = columns.iter().map(|name| crate::identifier::quote_ident(name)).collect();
+        let Ok(statement) = client.prepare(&format!("SELECT {} FROM {name}", listed.join(", "))).await else {
+            return Ok(Standing::Changed);
+        };
+        let is_same = statement.columns().iter().zip(columns).all(|(now, name)| {
+            table.column(name).is_some_and(|then| {
+                now.column_id() == Some(then.number) && now.type_().oid() == then.type_oid
+            })
+        });
+        Ok(if is_same { Standing::Same } else { Standing::Changed })
+    }
+
+    /// Ends the transaction, whatever became of it.
+    pub(crate) async fn end(&self) -> api::Result<()> {
+        self.connection.batch_execute("ROLLBACK").await.map_err(sql("end a snapshot"))
+    }
+}
+
+/// A table's quoted name.
+pub(crate) fn name_of(table: &Table) -> String {
+    format!(
+        "{}.{}",
+        crate::identifier::quote_ident(&table.schema),
+        crate::identifier::quote_ident(&table.name)
+    )
+}
