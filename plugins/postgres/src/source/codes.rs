@@ -142,11 +142,6 @@ A snapshot with a known place in the log exists only once every transaction that
 one is named. Changes go on meanwhile, and it is tried again.",
     },
     Code {
-        id: "E0270",
-        title: "a large transaction cannot be kept on disk",
-        explain: "The scratch directory is full or cannot be written.",
-    },
-    Code {
         id: "E0271",
         title: "a task of the PostgreSQL source ended by itself",
         explain: "This is a defect; the log has its panic. The source is opened again.",

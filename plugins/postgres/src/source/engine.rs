@@ -186,7 +186,14 @@ impl Engine {
         if !self.is_inside && flushed > self.told_flushed {
             let Setup { stream, .. } = self.setup;
             // The handshake at the end makes sure that it has arrived; a server that is gone needs it no more.
-            stream.status(Marks { received: self.upto, flushed, applied: flushed }, false);
+            stream.status(
+                Marks {
+                    received: self.upto,
+                    flushed,
+                    applied: flushed,
+                },
+                false,
+            );
             let _ = stream.stop(STOP_WITHIN).await;
             return shared.set_ended();
         }
@@ -293,26 +300,29 @@ impl Engine {
             self.begin(lsn, time);
             return Ok(Step::Again);
         }
-        let may_gather = self.transaction.is_some()
-            || self.pending_since.is_some_and(|since| since.elapsed() < GATHER_MAX);
+        let may_gather =
+            self.transaction.is_some() || self.pending_since.is_some_and(|since| since.elapsed() < GATHER_MAX);
         if !self.pending.is_empty() && (!may_gather || self.beyond.is_some()) {
             self.flush().await?;
             return Ok(Step::Again);
         }
-        let frame = match self.pending.is_empty() || self.transaction.is_some() {
-            false => match self.arrived()? {
-                Some(frame) => Some(frame),
-                None => {
-                    self.flush().await?;
-                    return Ok(Step::Again);
-                }
-            },
-            true => self.next_frame().await?,
+        let arrived = if self.beyond.is_none() { self.arrived()? } else { None };
+        let frame = match arrived {
+            Some(frame) => Some(frame),
+            None if self.transaction.is_none() && !self.pending.is_empty() => {
+                self.flush().await?;
+                return Ok(Step::Again);
+            }
+            None => self.next_frame().await?,
         };
         match frame {
             Some(Frame::Data(data)) => {
-                let message = self.decoder.decode(&data.bytes).map_err(|error| self.bad(&error.to_string()))?;
+                let message = self
+                    .decoder
+                    .decode(&data.bytes)
+                    .map_err(|error| self.bad(&error.to_string()))?;
                 self.take(message).await?;
+                self.take_more().await?;
             }
             Some(Frame::Keepalive(keepalive)) => {
                 if self.transaction.is_none() && self.beyond.is_none() {
@@ -330,6 +340,25 @@ impl Engine {
             }
         }
         Ok(Step::Again)
+    }
+
+    /// The rest of a transaction, as far as it has arrived: nothing else is looked after inside one.
+    async fn take_more(&mut self) -> Result<(), Ended> {
+        while self.transaction.is_some() {
+            match self.setup.stream.try_next().map_err(api::Error::from)? {
+                Some(Frame::Data(data)) => {
+                    let message = self
+                        .decoder
+                        .decode(&data.bytes)
+                        .map_err(|error| self.bad(&error.to_string()))?;
+                    self.take(message).await?;
+                }
+                // Inside a transaction it says nothing that could be used.
+                Some(Frame::Keepalive(_)) => {}
+                None => break,
+            }
+        }
+        Ok(())
     }
 
     /// A frame that is there already.
@@ -553,7 +582,9 @@ impl Engine {
         self.begin_read(&stream, &request).await?;
         for batch in current.iter_mut().filter(|batch| batch.schema.stream() == &stream) {
             let unread = vec![Page::new(0, Page::UNREAD); batch.len()];
-            batch.page_tags.push(PageTags::new(request.run, unread.clone(), Some(unread)));
+            batch
+                .page_tags
+                .push(PageTags::new(request.run, unread.clone(), Some(unread)));
         }
         self.pending = Pending::of_finished(current);
         Ok(())
@@ -648,12 +679,18 @@ impl Engine {
         let memory = self.setup.emitter.reserve(0, Some(&self.setup.shared.closing)).await?;
         let to = position::log_position(self.upto, self.setup.timeline);
         let delta = self.moved_to(to);
-        self.setup.emitter.emit(ChangeSet::rows(delta, Vec::new()), memory).await
+        self.setup
+            .emitter
+            .emit(ChangeSet::rows(delta, Vec::new()), memory)
+            .await
     }
 
     async fn emit_control(&mut self, delta: Delta, control: Control) -> Result<(), Ended> {
         let memory = self.setup.emitter.reserve(0, None).await?;
-        self.setup.emitter.emit(ChangeSet::control(delta, control), memory).await
+        self.setup
+            .emitter
+            .emit(ChangeSet::control(delta, control), memory)
+            .await
     }
 
     /// Tables that were emptied. A truncate stands alone in its changeset, so the transaction falls into segments around it,
@@ -727,7 +764,11 @@ impl Engine {
             self.key_facts.insert(id.clone(), KeyFacts::of(&table));
         }
         let facts = self.key_facts.entry(id).or_insert_with(|| KeyFacts {
-            key: told.columns().filter(|column| column.is_key).map(|column| column.name.to_owned()).collect(),
+            key: told
+                .columns()
+                .filter(|column| column.is_key)
+                .map(|column| column.name.to_owned())
+                .collect(),
             primary: Vec::new(),
         });
         let shape = StreamShape::new(&planned, sent, facts)?;
@@ -741,7 +782,11 @@ impl Engine {
         if let Some(known) = self.setup.types.get(oid) {
             return Ok(known);
         }
-        self.setup.types.look_up(&self.setup.client, oid).await.map_err(types_failed)?;
+        self.setup
+            .types
+            .look_up(&self.setup.client, oid)
+            .await
+            .map_err(types_failed)?;
         type_of(&self.setup.types, oid, stream, column)
     }
 
@@ -772,7 +817,11 @@ impl Engine {
         if request.destinations.is_none() {
             self.reads.retain(|read| &read.stream != stream);
         }
-        let cut = if shape.order.is_some() { Cut::ByKey } else { Cut::OneWindow };
+        let cut = if shape.order.is_some() {
+            Cut::ByKey
+        } else {
+            Cut::OneWindow
+        };
         let of = Incarnation {
             oid: table.oid,
             filenode: table.filenode,
@@ -823,7 +872,9 @@ impl Engine {
             self.type_of(column.type_oid, &planned.id, &column.name).await?;
         }
         let publication = Publication::find(&self.setup.client, &self.setup.names.publication).await?;
-        let published = publication.as_ref().and_then(|publication| publication.table(&planned.id));
+        let published = publication
+            .as_ref()
+            .and_then(|publication| publication.table(&planned.id));
         StreamShape::of_table(planned, table, published, &self.setup.types).map(Arc::new)
     }
 

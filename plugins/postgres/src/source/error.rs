@@ -113,12 +113,6 @@ pub(crate) enum Error {
         "cannot read `{stream}`: a large transaction changes keys of rows whose large values were not sent, while existing rows are read"
     )]
     MovedInPart { stream: StreamId },
-    #[error("cannot spill a transaction to `{path}`")]
-    Spill {
-        path: String,
-        #[source]
-        source: std::io::Error,
-    },
     #[error("cannot go on reading `{slot}`: a task of the source ended by itself")]
     TaskGone { slot: String },
 }
@@ -147,7 +141,6 @@ impl Error {
             Error::Misfit { .. } => "E0267",
             Error::BadChange { .. } | Error::Arrow { .. } => "E0268",
             Error::NoWindow { .. } => "E0269",
-            Error::Spill { .. } => "E0270",
             Error::MovedInPart { .. } => "E0272",
             Error::TaskGone { .. } => "E0271",
         }
@@ -156,7 +149,9 @@ impl Error {
     fn retry(&self) -> Retry {
         match self {
             Error::Sql { source, .. } => retry_of(source),
-            Error::Types { .. } | Error::SlotActive { .. } | Error::NoWindow { .. } | Error::TaskGone { .. } => Retry::After,
+            Error::Types { .. } | Error::SlotActive { .. } | Error::NoWindow { .. } | Error::TaskGone { .. } => {
+                Retry::After
+            }
             Error::BadToken { .. } | Error::BadChange { .. } | Error::Arrow { .. } => Retry::Never,
             _ => Retry::Operator,
         }
@@ -207,7 +202,6 @@ impl Error {
                 table(stream)
             ),
             Error::NoWindow { .. } => "wait for the transaction to end, or end it; it is tried again".to_owned(),
-            Error::Spill { .. } => "make room in the scratch directory".to_owned(),
             _ => return None,
         })
     }
@@ -248,7 +242,6 @@ impl From<Error> for api::Error {
             Error::Sql { source, .. } => told.caused_by(source),
             Error::Types { source } => told.caused_by(source),
             Error::Arrow { source, .. } => told.caused_by(source),
-            Error::Spill { source, .. } => told.caused_by(source),
             _ => told,
         }
     }

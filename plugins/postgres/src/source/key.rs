@@ -155,7 +155,10 @@ mod tests {
     fn integers_of_any_width_compare_by_value() {
         let read = |bytes: &[u8]| KeyKind::Signed.read(bytes).expect("an integer");
         assert!(read(&(-1_i16).to_be_bytes()) < read(&0_i32.to_be_bytes()));
-        assert_eq!(KeyKind::Unsigned.read(&u32::MAX.to_be_bytes()), Some(KeyValue::Integer(4_294_967_295)));
+        assert_eq!(
+            KeyKind::Unsigned.read(&u32::MAX.to_be_bytes()),
+            Some(KeyValue::Integer(4_294_967_295))
+        );
         assert_eq!(KeyKind::Unsigned.read(&[0; 3]), None);
     }
 }

@@ -44,8 +44,8 @@ use self::engine::{Engine, Setup};
 use self::resume::Log;
 use self::shape::StreamShape;
 use self::shared::Shared;
-pub use self::spec::PostgresSourceSpec;
 use self::spec::Names;
+pub use self::spec::PostgresSourceSpec;
 use crate::connect::Settings;
 use crate::replication::{StreamOptions, Streaming, SystemIdentity};
 use crate::types::TypeCatalogue;
@@ -83,11 +83,15 @@ impl SourceConnector for PostgresSourceConnector {
     fn build(spec: PostgresSourceSpec, cx: &BuildContext) -> std::result::Result<Box<dyn Source>, SpecError> {
         let is_slot_name = |name: &String| {
             (1..=63).contains(&name.len())
-                && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+                && name
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
         };
         if let Some(slot) = spec.slot.as_ref().filter(|slot| !is_slot_name(slot)) {
-            return Err(SpecError::at("/slot", format!("`{slot}` is no name of a replication slot"))
-                .hint("use up to 63 lower-case letters, digits and `_`"));
+            return Err(
+                SpecError::at("/slot", format!("`{slot}` is no name of a replication slot"))
+                    .hint("use up to 63 lower-case letters, digits and `_`"),
+            );
         }
         let settings = Settings::new(&spec.connection, cx).map_err(|error| SpecError {
             pointer: format!("/connection{}", error.pointer),
@@ -264,7 +268,9 @@ async fn timelines_left(
     if system.timeline <= 1 || !held.iter().any(stands_elsewhere) {
         return Ok(BTreeMap::new());
     }
-    let rows = replication.query(&format!("TIMELINE_HISTORY {}", system.timeline)).await?;
+    let rows = replication
+        .query(&format!("TIMELINE_HISTORY {}", system.timeline))
+        .await?;
     let history = rows.into_iter().next().and_then(|row| row.into_iter().nth(1).flatten());
     let history = history.unwrap_or_default();
     // Each line: timeline, where it was left, why; comments begin with #.

@@ -45,13 +45,20 @@ pub(crate) async fn end_of_page(
         return Ok(upto());
     }
     let names: Vec<String> = order.iter().map(|column| quote_ident(&column.name)).collect();
-    let wanted: Vec<String> = names.iter().map(|name| format!("{name} AS value, {name}::text AS spelled")).collect();
+    let wanted: Vec<String> = names
+        .iter()
+        .map(|name| format!("{name} AS value, {name}::text AS spelled"))
+        .collect();
     let text = format!(
         "SELECT {} FROM {} AS t{} ORDER BY {} OFFSET {} LIMIT 1",
         wanted.join(", "),
         name_of(table),
         condition(order, next.after.as_ref(), next.upto.as_ref()),
-        names.iter().map(|name| format!("t.{name}")).collect::<Vec<_>>().join(", "),
+        names
+            .iter()
+            .map(|name| format!("t.{name}"))
+            .collect::<Vec<_>>()
+            .join(", "),
         page_rows.saturating_sub(1),
     );
     let found = client

@@ -114,8 +114,15 @@ mod tests {
     fn flushed_lsn_is_one_after_the_position_that_covers_it() {
         let at = log_position(Lsn(0x1000), 3);
         assert_eq!(end_of(at.order), Lsn(0x1000));
-        assert!(at.order < order_inside(Lsn(0x1000), 0), "a commit record that begins there is not covered");
-        assert_eq!(end_of(order_inside(Lsn(0x1000), 2)), Lsn(0x1000), "the transaction is needed again");
+        assert!(
+            at.order < order_inside(Lsn(0x1000), 0),
+            "a commit record that begins there is not covered"
+        );
+        assert_eq!(
+            end_of(order_inside(Lsn(0x1000), 2)),
+            Lsn(0x1000),
+            "the transaction is needed again"
+        );
         assert_eq!(timeline_of(&Partition::log("x"), &at).ok(), Some(3));
     }
 }

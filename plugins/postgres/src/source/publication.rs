@@ -151,7 +151,12 @@ fn list<'a>(streams: impl IntoIterator<Item = &'a StreamId>) -> String {
 /// Makes the publication carry every stream, as far as that is ours to do. `true` if it did not exist before.
 ///
 /// It has to exist before the slot does: what the slot decodes is looked up in the catalogue as it was then.
-pub(crate) async fn ensure(client: &Client, names: &Names, may_create: bool, streams: &[StreamId]) -> api::Result<bool> {
+pub(crate) async fn ensure(
+    client: &Client,
+    names: &Names,
+    may_create: bool,
+    streams: &[StreamId],
+) -> api::Result<bool> {
     let name = &names.publication;
     let Some(found) = Publication::find(client, name).await? else {
         let create = create_statement(name, streams);

@@ -32,7 +32,11 @@ impl Engine {
             return Ok(false);
         }
         let shape = self.shape_of(&planned, &table).await?;
-        let columns: Vec<String> = shape.columns.iter().map(|column| shape.sent[column.at].name.clone()).collect();
+        let columns: Vec<String> = shape
+            .columns
+            .iter()
+            .map(|column| shape.sent[column.at].name.clone())
+            .collect();
         let is_same = reader.begin(&table, &columns).await? == Standing::Same;
         if is_same {
             let Some(next) = self.read(i).next_page() else {
@@ -48,7 +52,8 @@ impl Engine {
             };
             let statement = copy_statement(&shape, &table, next.after.as_ref(), Some(&end));
             fail::fail_point!("postgres.source.before_page");
-            self.copy_page(window, reader, i, &shape, &next, &end, &statement).await?;
+            self.copy_page(window, reader, i, &shape, &next, &end, &statement)
+                .await?;
             fail::fail_point!("postgres.source.after_page");
         }
         reader.end().await?;
@@ -77,7 +82,11 @@ impl Engine {
         let columns: Vec<_> = shape.columns.iter().map(|column| column.of_server.clone()).collect();
         let mut decoder = CopyDecoder::new(&columns, Arc::clone(shape.schema.arrow()), shape.schema.key())
             .map_err(|unsuited| unreadable(shape, unsuited.to_string()))?;
-        let mut memory = self.setup.emitter.reserve(bytes_max, Some(&self.setup.shared.closing)).await?;
+        let mut memory = self
+            .setup
+            .emitter
+            .reserve(bytes_max, Some(&self.setup.shared.closing))
+            .await?;
         let mut is_inside = false;
         let is_one_window = self.read(i).cut == Cut::OneWindow;
         let mut number = next.number;
@@ -87,7 +96,14 @@ impl Engine {
         let batch = |rows: RecordBatch, number: u32| -> Vec<Batch> {
             match rows.num_rows() {
                 0 => Vec::new(),
-                _ => vec![Batch::of_page(partition.clone(), number, Arc::clone(schema), rows, order, time)],
+                _ => vec![Batch::of_page(
+                    partition.clone(),
+                    number,
+                    Arc::clone(schema),
+                    rows,
+                    order,
+                    time,
+                )],
             }
         };
         let delta = |end: &Bound, number: u32| {

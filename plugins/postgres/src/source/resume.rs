@@ -116,7 +116,10 @@ fn judge(log: &Log<'_>, names: &Names, held: &Held) -> api::Result<Result<Option
         }
     }
     if end > log.ends {
-        return other(format!("it is at {end}, but the server's log ends at {}; it was restored from a backup", log.ends));
+        return other(format!(
+            "it is at {end}, but the server's log ends at {}; it was restored from a backup",
+            log.ends
+        ));
     }
     if end < log.starts {
         return Ok(Err(Error::SlotAhead {
@@ -130,12 +133,15 @@ fn judge(log: &Log<'_>, names: &Names, held: &Held) -> api::Result<Result<Option
     Ok(Ok(Some(position.order)))
 }
 
+/// What a destination holds of a range: its last page and where that ends.
+type HeldPage = (DestinationId, Option<(u32, Bound)>);
+
 /// Reads that go on, and reads that must begin again.
 fn reads(plan: &Plan, standing: &[(&Held, Order)]) -> api::Result<(Vec<Read>, Vec<Request>)> {
     let mut reads = Vec::new();
     let mut restarts: Vec<Request> = Vec::new();
     for planned in &plan.streams {
-        let mut going_on: BTreeMap<u32, Vec<(DestinationId, Option<(u32, Bound)>)>> = BTreeMap::new();
+        let mut going_on: BTreeMap<u32, Vec<HeldPage>> = BTreeMap::new();
         let mut restarted: Vec<DestinationId> = Vec::new();
         for (held, _) in standing {
             let Some(StreamState::Reading { run, ranges, given_up }) = held.checkpoint.streams.get(&planned.id) else {

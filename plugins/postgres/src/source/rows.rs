@@ -68,7 +68,11 @@ impl RowsBuilder {
             let short = || {
                 api::Error::from(Error::BadChange {
                     stream: shape.stream().to_string(),
-                    why: format!("a row has {} columns, expected {}", tuple.column_count(), shape.sent.len()),
+                    why: format!(
+                        "a row has {} columns, expected {}",
+                        tuple.column_count(),
+                        shape.sent.len()
+                    ),
                 })
             };
             let mut cell = cells.nth(skipped).ok_or_else(short)?;
@@ -125,7 +129,11 @@ impl RowsBuilder {
         Error::Misfit {
             stream: self.shape.stream().clone(),
             column: column.field.name().clone(),
-            key: if keys.is_empty() { "without a key".to_owned() } else { keys.join(", ") },
+            key: if keys.is_empty() {
+                "without a key".to_owned()
+            } else {
+                keys.join(", ")
+            },
             found: found.to_owned(),
         }
         .into()
@@ -215,7 +223,11 @@ pub(crate) struct ChangeBatch {
 }
 
 impl ChangeBatch {
-    pub(crate) fn new(shape: &Arc<StreamShape>, identity: &Arc<[bool]>, runs: impl Iterator<Item = u32>) -> api::Result<Self> {
+    pub(crate) fn new(
+        shape: &Arc<StreamShape>,
+        identity: &Arc<[bool]>,
+        runs: impl Iterator<Item = u32>,
+    ) -> api::Result<Self> {
         Ok(ChangeBatch {
             shape: Arc::clone(shape),
             identity: Arc::clone(identity),
@@ -234,7 +246,9 @@ impl ChangeBatch {
 
     /// Appends a change; answers about how many bytes it takes.
     pub(crate) fn push(&mut self, change: &Change<'_>) -> api::Result<usize> {
-        let whole_old = change.old.and_then(|(old, image)| (image == Image::Whole).then_some(old));
+        let whole_old = change
+            .old
+            .and_then(|(old, image)| (image == Image::Whole).then_some(old));
         let mut bytes = self.after.push(change.row, change.image, &self.identity, whole_old)?;
         match change.old {
             Some((old, image)) => {
@@ -273,11 +287,6 @@ impl ChangeBatch {
         let (_, tags_at, tags_before) = &mut self.tags[read];
         tags_at.push(at);
         tags_before.push(before);
-    }
-
-    /// The runs whose pages the rows are tagged with.
-    pub(crate) fn runs(&self) -> impl Iterator<Item = u32> + '_ {
-        self.tags.iter().map(|(run, _, _)| *run)
     }
 
     pub(crate) fn finish(self, partition: &Partition) -> api::Result<Batch> {

@@ -85,9 +85,10 @@ impl StreamShape {
                 why,
             };
             let as_type = match wanted {
-                Some(word) => Some(Override::parse(word).ok_or_else(|| {
-                    bad(format!("expected one of {}", OVERRIDE_TYPES.join(", ")))
-                })?),
+                Some(word) => Some(
+                    Override::parse(word)
+                        .ok_or_else(|| bad(format!("expected one of {}", OVERRIDE_TYPES.join(", "))))?,
+                ),
                 None => None,
             };
             let field = types::field(&of_server, as_type).map_err(|error| bad(error.to_string()))?;

@@ -91,7 +91,10 @@ impl Shared {
     /// Counts rows of a read that were handed out.
     pub(crate) fn count_rows(&self, stream: &model::StreamId, run: u32, rows: u64) {
         let mut state = self.lock();
-        let read = state.reads.iter_mut().find(|read| &read.stream == stream && read.run == run);
+        let read = state
+            .reads
+            .iter_mut()
+            .find(|read| &read.stream == stream && read.run == run);
         if let Some(read) = read {
             read.row_count += rows;
         }

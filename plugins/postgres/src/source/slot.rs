@@ -27,8 +27,6 @@ pub(crate) struct Slot {
     pub(crate) confirmed_flush: Option<Lsn>,
     /// Why it is of no use any more, if so.
     pub(crate) lost: Option<String>,
-    /// Bytes of log that it keeps.
-    pub(crate) retained_bytes: Option<i64>,
 }
 
 impl Slot {
@@ -39,9 +37,7 @@ impl Slot {
                         CASE WHEN to_jsonb(s)->>'invalidation_reason' IS NOT NULL
                                THEN 'it was invalidated (' || (to_jsonb(s)->>'invalidation_reason') || ')'
                              WHEN wal_status = 'lost' THEN 'the log that it needs was removed (max_slot_wal_keep_size)'
-                             WHEN to_jsonb(s)->>'conflicting' = 'true' THEN 'it conflicted with recovery on this standby' END,
-                        pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
-                                             ELSE pg_current_wal_lsn() END, restart_lsn)::int8
+                             WHEN to_jsonb(s)->>'conflicting' = 'true' THEN 'it conflicted with recovery on this standby' END
                  FROM pg_replication_slots s WHERE slot_name = $1",
                 &[&name],
             )
@@ -58,7 +54,6 @@ impl Slot {
             active_pid: row.get(3),
             confirmed_flush: confirmed.as_deref().map(lsn).transpose()?,
             lost: row.get(5),
-            retained_bytes: row.get(6),
         }))
     }
 
@@ -86,7 +81,10 @@ impl Slot {
 
 /// The statement that makes a slot.
 pub(crate) fn create_statement(slot: &str) -> String {
-    format!("SELECT pg_create_logical_replication_slot({}, 'pgoutput');", quote_literal(slot))
+    format!(
+        "SELECT pg_create_logical_replication_slot({}, 'pgoutput');",
+        quote_literal(slot)
+    )
 }
 
 /// Finds the pipeline's slot, or makes it if it may; waits until nobody else uses it. Answers from where it can be read.

@@ -110,7 +110,13 @@ fn own_name(pipeline: &str) -> String {
     const LEN_MAX: usize = 63;
     let plain: String = pipeline
         .chars()
-        .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' })
+        .map(|c| {
+            if c.is_ascii_alphanumeric() {
+                c.to_ascii_lowercase()
+            } else {
+                '_'
+            }
+        })
         .collect();
     let name = format!("highwater_{plain}");
     if plain == pipeline && name.len() <= LEN_MAX {

@@ -143,7 +143,10 @@ impl WindowReader {
     /// a column dropped and added again reads as the new one.
     pub(crate) async fn begin(&self, table: &Table, columns: &[String]) -> api::Result<Standing> {
         let client: &Client = &self.connection;
-        client.batch_execute(&self.begin).await.map_err(sql("import a snapshot"))?;
+        client
+            .batch_execute(&self.begin)
+            .await
+            .map_err(sql("import a snapshot"))?;
         let name = name_of(table);
         if let Err(error) = client
             .batch_execute(&format!("LOCK TABLE {name} IN ACCESS SHARE MODE"))
@@ -172,21 +175,30 @@ impl WindowReader {
         if row.get::<_, Option<bool>>(0) != Some(true) {
             return Ok(Standing::Changed);
         }
-        let listed: Vec<String> = columns.iter().map(|name| crate::identifier::quote_ident(name)).collect();
-        let Ok(statement) = client.prepare(&format!("SELECT {} FROM {name}", listed.join(", "))).await else {
+        let listed: Vec<String> = columns
+            .iter()
+            .map(|name| crate::identifier::quote_ident(name))
+            .collect();
+        let Ok(statement) = client
+            .prepare(&format!("SELECT {} FROM {name}", listed.join(", ")))
+            .await
+        else {
             return Ok(Standing::Changed);
         };
         let is_same = statement.columns().iter().zip(columns).all(|(now, name)| {
-            table.column(name).is_some_and(|then| {
-                now.column_id() == Some(then.number) && now.type_().oid() == then.type_oid
-            })
+            table
+                .column(name)
+                .is_some_and(|then| now.column_id() == Some(then.number) && now.type_().oid() == then.type_oid)
         });
         Ok(if is_same { Standing::Same } else { Standing::Changed })
     }
 
     /// Ends the transaction, whatever became of it.
     pub(crate) async fn end(&self) -> api::Result<()> {
-        self.connection.batch_execute("ROLLBACK").await.map_err(sql("end a snapshot"))
+        self.connection
+            .batch_execute("ROLLBACK")
+            .await
+            .map_err(sql("end a snapshot"))
     }
 }
 

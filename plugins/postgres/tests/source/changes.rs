@@ -1,0 +1,204 @@
+//! Changes as the log tells them: what is sent, what is not, and in which shape.
+
+use api::testing::Replica;
+
+use crate::driver::{App, Run, public};
+
+macro_rules! app {
+    ($schema:expr, $streams:expr) => {
+        match App::new($schema, &$streams).await {
+            Some(app) => app,
+            None => return,
+        }
+    };
+}
+pub(crate) use app;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn truncate_of_several_tables_empties_each_and_rows_that_follow_stay() {
+    let app = app!(
+        "CREATE TABLE a(id int PRIMARY KEY, v text); CREATE TABLE b(id int PRIMARY KEY, v text);
+         INSERT INTO a SELECT g, 'a' FROM generate_series(1, 300) g; INSERT INTO b SELECT g, 'b' FROM generate_series(1, 300) g",
+        ["a", "b"]
+    );
+    let replica = Replica::new();
+    let mut run = Run::start(&app, &replica).await;
+    run.until_equal(&app, &["a", "b"]).await;
+    app.run("TRUNCATE a, b").await;
+    run.until_equal(&app, &["a", "b"]).await;
+    assert_eq!((run.count("truncate public.a"), run.count("truncate public.b")), (1, 1));
+    app.run("BEGIN; INSERT INTO a VALUES (1, 'x'); INSERT INTO b VALUES (1, 'kept'); TRUNCATE a; INSERT INTO a VALUES (2, 'y'); COMMIT")
+        .await;
+    run.until_equal(&app, &["a", "b"]).await;
+    assert_eq!(run.count("truncate public.a"), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn truncate_in_a_transaction_is_done_once_from_every_place_in_it() {
+    let app = app!(
+        "CREATE TABLE a(id int PRIMARY KEY, v text); INSERT INTO a SELECT g, 'a' FROM generate_series(1, 20) g",
+        ["a"]
+    );
+    let replica = Replica::new();
+    let mut run = Run::start(&app, &replica).await;
+    run.acknowledges = false;
+    run.until_equal(&app, &["a"]).await;
+    app.run("BEGIN; UPDATE a SET v = 'b' WHERE id = 1; TRUNCATE a; INSERT INTO a VALUES (2, 'y'); TRUNCATE a; INSERT INTO a VALUES (3, 'z'); COMMIT")
+        .await;
+    // Killed after each changeset, and gone on from what is held then.
+    let mut places = 0;
+    loop {
+        let mark = |run: &Run| run.checkpoint().marks.values().next().map(|mark| mark.order);
+        let before = mark(&run);
+        if !matches!(
+            tokio::time::timeout(std::time::Duration::from_millis(500), run.step()).await,
+            Ok(Ok(true))
+        ) {
+            break;
+        }
+        assert!(mark(&run) >= before);
+        places += 1;
+        drop(run);
+        run = Run::start(&app, &replica).await;
+        run.acknowledges = false;
+    }
+    assert!(places >= 4, "{places} places only");
+    run.until_equal(&app, &["a"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_value_that_was_not_sent_stays_as_it_is() {
+    let app = app!(
+        "CREATE TABLE t(id int PRIMARY KEY, n int, big text);
+         ALTER TABLE t ALTER big SET STORAGE EXTERNAL;
+         INSERT INTO t SELECT g, 0, repeat(md5(g::text), 200) FROM generate_series(1, 5) g",
+        ["t"]
+    );
+    let mut run = Run::start(&app, &Replica::new()).await;
+    run.until_equal(&app, &["t"]).await;
+    app.run("UPDATE t SET n = 1 WHERE id < 4; UPDATE t SET id = 100 WHERE id = 5; UPDATE t SET big = 'new' WHERE id = 4; DELETE FROM t WHERE id = 1")
+        .await;
+    run.until_equal(&app, &["t"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn key_change_without_the_large_value_while_pages_are_read_begins_the_read_again() {
+    let app = app!(
+        "CREATE TABLE t(id int PRIMARY KEY, n int, big text);
+         ALTER TABLE t ALTER big SET STORAGE EXTERNAL;
+         INSERT INTO t SELECT g, 0, repeat(md5(g::text), 100) FROM generate_series(1, 1000) g",
+        ["t"]
+    );
+    let replica = Replica::new();
+    let mut run = Run::start(&app, &replica).await;
+    run.until(|run| run.replica.row_count(&public("t")) > 200).await;
+    drop(run);
+    // Into a page that is held, out of one that is not.
+    app.run("BEGIN; UPDATE t SET n = 7 WHERE id = 500; UPDATE t SET id = -1 WHERE id = 900; COMMIT")
+        .await;
+    let mut run = Run::start(&app, &replica).await;
+    run.until_equal(&app, &["t"]).await;
+    assert_eq!(run.count("begin_read public.t"), 1, "{:?}", run.seen);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whole_old_rows_make_key_changes_of_rows_without_a_key() {
+    let app = app!(
+        "CREATE TABLE t(id int, v text); ALTER TABLE t REPLICA IDENTITY FULL;
+         INSERT INTO t SELECT g, 'v' FROM generate_series(1, 500) g",
+        ["t"]
+    );
+    let mut app = app;
+    app.streams[0].key = Some(vec!["id".to_owned()]);
+    let mut run = Run::start(&app, &Replica::new()).await;
+    run.until_equal(&app, &["t"]).await;
+    app.run("UPDATE t SET id = -id WHERE id < 10; DELETE FROM t WHERE id > 400; UPDATE t SET v = NULL WHERE id = 20")
+        .await;
+    run.until_equal(&app, &["t"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_that_come_and_go_in_the_middle_of_a_transaction_are_followed() {
+    let app = app!("CREATE TABLE t(id int PRIMARY KEY, a text, b text)", ["t"]);
+    let mut run = Run::start(&app, &Replica::new()).await;
+    run.until_equal(&app, &["t"]).await;
+    app.run(
+        "BEGIN; INSERT INTO t VALUES (1, 'a', 'b'); ALTER TABLE t ADD c text; INSERT INTO t VALUES (2, 'a', 'b', 'c');
+         ALTER TABLE t DROP b; INSERT INTO t VALUES (3, 'a', 'c'); UPDATE t SET c = 'later' WHERE id = 1; COMMIT;
+         ALTER TABLE t RENAME a TO z; INSERT INTO t VALUES (4, 'z', 'c')",
+    )
+    .await;
+    let last = [("id".to_owned(), Some("4".to_owned()))];
+    run.until(|run| {
+        let rows = run.replica.rows(&public("t")).unwrap_or_default();
+        rows.iter()
+            .any(|row| last.iter().all(|(name, value)| row.get(name) == Some(value)))
+    })
+    .await;
+    let rows = run.replica.rows(&public("t")).unwrap();
+    let c: Vec<Option<&str>> = rows.iter().map(|row| row["c"].as_deref()).collect();
+    assert_eq!(c, [Some("later"), Some("c"), Some("c"), Some("c")]);
+    assert_eq!(rows[3]["z"].as_deref(), Some("z"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rolled_back_work_never_arrives() {
+    let app = app!("CREATE TABLE t(id int PRIMARY KEY, v text)", ["t"]);
+    let mut run = Run::start(&app, &Replica::new()).await;
+    run.until_equal(&app, &["t"]).await;
+    app.run(
+        "BEGIN; INSERT INTO t VALUES (1, 'no'); ROLLBACK;
+         BEGIN; INSERT INTO t VALUES (2, 'yes'); SAVEPOINT s; INSERT INTO t VALUES (3, 'no'); ROLLBACK TO s; INSERT INTO t VALUES (4, 'yes'); COMMIT",
+    )
+    .await;
+    run.until_equal(&app, &["t"]).await;
+    assert_eq!(run.replica.row_count(&public("t")), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_of_several_columns_are_read_page_by_page() {
+    let app = app!(
+        "CREATE TABLE t(a text COLLATE \"C\", b int, v text, PRIMARY KEY (b, a));
+         INSERT INTO t SELECT 'k''' || (g % 7), g / 7, 'v' FROM generate_series(1, 1000) g",
+        ["t"]
+    );
+    let replica = Replica::new();
+    let mut run = Run::start(&app, &replica).await;
+    run.until(|run| run.replica.row_count(&public("t")) > 300).await;
+    app.run("UPDATE t SET v = 'w' WHERE b % 3 = 0; UPDATE t SET b = b + 1000 WHERE b % 10 = 1; DELETE FROM t WHERE b % 5 = 0")
+        .await;
+    drop(run);
+    let mut run = Run::start(&app, &replica).await;
+    run.until_equal(&app, &["t"]).await;
+    assert_eq!(run.count("begin_read public.t"), 0, "the read went on: {:?}", run.seen);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partitioned_table_is_one_stream() {
+    let app = app!(
+        "CREATE TABLE t(id int PRIMARY KEY, v text) PARTITION BY RANGE (id);
+         CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (100); CREATE TABLE t2 PARTITION OF t FOR VALUES FROM (100) TO (1000);
+         INSERT INTO t SELECT g, 'v' FROM generate_series(1, 300) g",
+        ["t"]
+    );
+    let mut run = Run::start(&app, &Replica::new()).await;
+    run.until_equal(&app, &["t"]).await;
+    app.run("UPDATE t SET id = 400 WHERE id = 5; DELETE FROM t WHERE id = 150; UPDATE t SET v = 'w' WHERE id = 7")
+        .await;
+    run.until_equal(&app, &["t"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn generated_columns_are_left_out_of_rows_and_changes_alike() {
+    let app = app!(
+        "CREATE TABLE t(id int PRIMARY KEY, v text, g int GENERATED ALWAYS AS (id * 2) STORED);
+         INSERT INTO t(id, v) VALUES (1, 'one')",
+        ["t"]
+    );
+    let mut run = Run::start(&app, &Replica::new()).await;
+    run.until(|run| run.replica.row_count(&public("t")) == 1).await;
+    app.run("INSERT INTO t(id, v) VALUES (2, 'two')").await;
+    run.until(|run| run.replica.row_count(&public("t")) == 2).await;
+    let rows = run.replica.rows(&public("t")).unwrap();
+    assert!(rows.iter().all(|row| !row.contains_key("g")), "{rows:?}");
+}

@@ -1,0 +1,106 @@
+//! One server for the whole binary, one database for each test.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use test_systems::Postgres;
+use tokio_postgres::{Client, NoTls};
+
+/// The server, or why there is none.
+fn server() -> Option<&'static Postgres> {
+    static SERVER: OnceLock<Option<Postgres>> = OnceLock::new();
+    let started = SERVER.get_or_init(|| {
+        let options = test_systems::PostgresOptions::default()
+            // The machine does not lose power in a test.
+            .set("fsync", "off")
+            .set("max_replication_slots", "60")
+            .set("max_wal_senders", "60")
+            .set("max_connections", "200");
+        match Postgres::start_with(&options) {
+            Ok(server) => Some(server),
+            Err(missing) => {
+                println!("skipped: {missing}");
+                None
+            }
+        }
+    });
+    started.as_ref()
+}
+
+/// A database of its own.
+pub(crate) struct Database {
+    pub(crate) name: String,
+    pub(crate) server: &'static Postgres,
+    client: Mutex<Option<Arc<Client>>>,
+}
+
+impl Database {
+    /// `None` if there is no server.
+    pub(crate) async fn new() -> Option<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let server = server()?;
+        let name = format!("db{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        let admin = connect(server, "postgres").await;
+        admin.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
+        Some(Database {
+            name,
+            server,
+            client: Mutex::new(None),
+        })
+    }
+
+    /// A name for the slot, which is the cluster's, and not the database's.
+    pub(crate) fn slot(&self) -> String {
+        format!("slot_{}", self.name)
+    }
+
+    pub(crate) fn url(&self) -> String {
+        self.server.url(&self.name)
+    }
+
+    pub(crate) async fn client(&self) -> Arc<Client> {
+        let held = self.client.lock().unwrap().clone();
+        if let Some(client) = held.filter(|client| !client.is_closed()) {
+            return client;
+        }
+        let client = Arc::new(connect(self.server, &self.name).await);
+        *self.client.lock().unwrap() = Some(Arc::clone(&client));
+        client
+    }
+
+    pub(crate) async fn run(&self, sql: &str) {
+        self.client().await.batch_execute(sql).await.unwrap();
+    }
+
+    /// Another database of the same name, as after a restore into an empty server.
+    pub(crate) async fn replace(&self) {
+        *self.client.lock().unwrap() = None;
+        let admin = connect(self.server, "postgres").await;
+        let name = &self.name;
+        let slots = format!(
+            "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE database = '{name}' AND active"
+        );
+        let drop =
+            format!("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = '{name}'");
+        admin.query(&slots, &[]).await.unwrap();
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while admin.query(&drop, &[]).await.is_err() {
+            assert!(
+                std::time::Instant::now() < deadline,
+                "the slots of `{name}` stay in use"
+            );
+            tokio::task::yield_now().await;
+        }
+        admin
+            .batch_execute(&format!("DROP DATABASE {name} WITH (FORCE)"))
+            .await
+            .unwrap();
+        admin.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
+    }
+}
+
+async fn connect(server: &Postgres, database: &str) -> Client {
+    let (client, connection) = tokio_postgres::connect(&server.url(database), NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}

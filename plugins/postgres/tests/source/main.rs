@@ -1,0 +1,10 @@
+//! The PostgreSQL source against real servers.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod changes;
+mod checks;
+mod conformance;
+mod database;
+mod driver;
+mod replaced_tables;
+mod slot;
