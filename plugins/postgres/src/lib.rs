@@ -4,4 +4,7 @@ pub mod connect;
 pub mod copy;
 pub mod identifier;
 pub mod replication;
+pub mod source;
 pub mod types;
+
+pub use source::{PostgresSource, PostgresSourceConnector, PostgresSourceSpec};
