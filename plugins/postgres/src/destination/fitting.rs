@@ -12,6 +12,8 @@
 //! | has no unique key where rows go by key, or one where they are appended | error with the statement | error | error |
 //! | is a view, is generated, has row security, rules, triggers, foreign keys that cannot wait | error | error | error |
 
+use std::collections::BTreeMap;
+
 use api::{Deletes, OnSchemaChange, WriteMode};
 use model::{StreamId, StreamSchema};
 
@@ -21,7 +23,7 @@ use super::spec::Triggers;
 use super::target::{APPENDED, DELETED, join};
 use super::widening::widens;
 use crate::identifier::{Relation, quote_ident};
-use crate::types::declared_type;
+use crate::types::{TypeCatalogue, declared_type_at};
 
 /// What is to be written, in the terms that a table has to fit.
 pub(crate) struct Wanted<'a> {
@@ -45,9 +47,9 @@ pub(crate) struct Fitting {
 
 /// What is known of a table beside its catalogue entry.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Before {
-    /// Whether we have written it before.
-    pub(crate) is_held: bool,
+pub(crate) struct Before<'a> {
+    /// The declared types of the columns when we wrote it last; `None` if we have not.
+    pub(crate) held: Option<&'a BTreeMap<String, String>>,
     /// Whether we have created it.
     pub(crate) is_ours: bool,
     pub(crate) policy: Option<OnSchemaChange>,
@@ -67,6 +69,7 @@ impl<'a> Wanted<'a> {
         mode: WriteMode,
         deletes: Deletes,
         triggers: Triggers,
+        types: &TypeCatalogue,
     ) -> Result<Wanted<'a>> {
         let stream = schema.stream();
         if mode != WriteMode::Append && !schema.has_key() {
@@ -84,8 +87,15 @@ impl<'a> Wanted<'a> {
             mode,
             deletes,
             triggers,
-            declared: fields.iter().map(|field| declared_type(field)).collect(),
+            declared: fields.iter().map(|field| declared_type_at(field, types)).collect(),
         })
+    }
+
+    /// The declared types by column.
+    pub(crate) fn declared_by_name(&self) -> BTreeMap<String, String> {
+        self.columns()
+            .map(|(_, name, declared)| (name.to_owned(), declared.to_owned()))
+            .collect()
     }
 
     fn columns(&self) -> impl Iterator<Item = (usize, &str, &str)> {
@@ -155,7 +165,7 @@ impl<'a> Wanted<'a> {
         &self,
         found: &Found,
         probe: &Found,
-        before: Before,
+        before: Before<'_>,
         suits: impl Fn(usize, &FoundColumn) -> std::result::Result<(), String>,
     ) -> Result<Fitting> {
         self.check_kind(found)?;
@@ -325,7 +335,7 @@ impl<'a> Wanted<'a> {
     fn fit_others(
         &self,
         found: &Found,
-        before: Before,
+        before: Before<'_>,
         fitting: &mut Fitting,
         changes: &mut Vec<String>,
     ) -> Result<()> {
@@ -356,7 +366,7 @@ impl<'a> Wanted<'a> {
         at: usize,
         column: &FoundColumn,
         wanted: &FoundColumn,
-        before: Before,
+        before: Before<'_>,
         fitting: &mut Fitting,
         changes: &mut Vec<String>,
         suits: &impl Fn(usize, &FoundColumn) -> std::result::Result<(), String>,
@@ -375,13 +385,13 @@ impl<'a> Wanted<'a> {
                 ));
                 fitting.statements.push(change);
             } else {
-                let is_narrower = column.oid == wanted.oid;
+                // What was written so far may go on, also where the table's type is the user's choice.
+                let held = before.held.and_then(|held| held.get(&column.name));
+                let has_changed = held.is_some_and(|held| *held != self.declared[at]);
                 let refusal = match suits(at, column) {
                     Err(why) => Some(why),
                     // The type takes such values, but not all of them.
-                    Ok(()) if is_narrower && before.is_held => {
-                        Some("does not hold every value of the source".to_owned())
-                    }
+                    Ok(()) if has_changed => Some("it does not hold every value of the source".to_owned()),
                     Ok(()) => None,
                 };
                 if let Some(why) = refusal {
@@ -389,7 +399,7 @@ impl<'a> Wanted<'a> {
                         "column `{}` is {}, and {} at the source: {why}",
                         column.name, column.declared, wanted.declared
                     );
-                    return Err(if before.is_held {
+                    return Err(if before.held.is_some() {
                         Error::Changed {
                             stream: self.schema.stream().clone(),
                             table: self.relation.to_string(),

@@ -61,6 +61,9 @@ pub(crate) struct StreamEntry {
     pub(crate) table: TableName,
     /// The key columns; empty for an appended table.
     pub(crate) key: Vec<String>,
+    /// The type of each column as it was declared for us: a change at the source is told from a choice of the user by it.
+    #[serde(default)]
+    pub(crate) declared: BTreeMap<String, String>,
     /// Whether we created the table, and may create it anew when it is emptied.
     #[serde(default)]
     pub(crate) is_ours: bool,

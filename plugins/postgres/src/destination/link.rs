@@ -13,7 +13,7 @@ use futures::SinkExt as _;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{CopyInSink, Error, SimpleQueryMessage, SimpleQueryRow, Statement};
 
-use crate::connect::Connection;
+use crate::connect::{Connection, session_sql};
 
 /// One COPY message. Smaller costs a message header and a wake-up more often, larger delays the first byte.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -65,6 +65,14 @@ impl Link {
     /// Whether nothing may outlive a transaction.
     pub(crate) fn is_pooled(&self) -> bool {
         self.is_pooled
+    }
+
+    /// What a transaction begins with where the session has no settings of its own.
+    pub(crate) fn transaction_settings(&self) -> String {
+        match self.is_pooled {
+            true => session_sql(self.connection.major(), true),
+            false => String::new(),
+        }
     }
 
     /// For what reads the catalogue.

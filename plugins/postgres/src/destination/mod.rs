@@ -50,6 +50,7 @@ pub use self::spec::{Pooler, PostgresDestinationSpec, SynchronousCommit, Trigger
 use self::error::{Error, Result};
 use self::place::Place;
 use self::session::{Manner, Session};
+use crate::connect::Settings;
 
 /// Fail-points of the destination, before and after each durable step.
 pub const FAIL_POINTS: &[&str] = &[
@@ -138,7 +139,7 @@ impl PostgresDestination {
         if spec.schema.as_deref().is_some_and(str::is_empty) {
             return Err(SpecError::at("/schema", "`schema` is empty").hint("leave it out, or name a schema"));
         }
-        let settings = spec.settings(cx)?;
+        let settings = Settings::new(&spec.connect, cx)?;
         Ok(PostgresDestination {
             manner: Manner {
                 settings,

@@ -139,7 +139,7 @@ impl<'a> Rows<'a> {
         self.row.clear();
         self.ends.clear();
         for at in 0..self.columns.len() {
-            let encoded = put_field(&mut self.columns[at], row, &mut self.row);
+            let encoded = put_field(&self.columns[at], row, &mut self.row);
             encoded.map_err(|what| self.misfit(at, row, what))?;
             self.ends.push(self.row.len());
         }
@@ -154,7 +154,7 @@ impl<'a> Rows<'a> {
     fn encode_key(&mut self, row: usize) -> Result<()> {
         self.key.clear();
         for &at in &self.target.key {
-            let encoded = put_field(&mut self.columns[at], row, &mut self.key);
+            let encoded = put_field(&self.columns[at], row, &mut self.key);
             encoded.map_err(|what| self.misfit(at, row, what))?;
         }
         Ok(())
@@ -163,7 +163,7 @@ impl<'a> Rows<'a> {
     fn encode_old_key(&mut self, row: usize) -> Result<Vec<u8>> {
         let mut key = BytesMut::new();
         for n in 0..self.old_key.len() {
-            let encoded = put_field(&mut self.old_key[n], row, &mut key);
+            let encoded = put_field(&self.old_key[n], row, &mut key);
             encoded.map_err(|what| self.misfit(self.target.key[n], row, what))?;
         }
         Ok(key.to_vec())
@@ -205,7 +205,7 @@ impl<'a> Rows<'a> {
         }
         self.row.clear();
         for at in 0..self.columns.len() {
-            let encoded = put_field(&mut self.columns[at], row, &mut self.row);
+            let encoded = put_field(&self.columns[at], row, &mut self.row);
             encoded.map_err(|what| self.misfit(at, row, what))?;
         }
         put_stamp(&mut self.row, op, self.batch.commit_of(row));
@@ -260,7 +260,7 @@ fn encoders<'a>(
             ColumnEncoder::new(rows.column(column.index).as_ref(), field, &column.ty, column.typmod).map_err(
                 |unsuited| Error::BadName {
                     stream: target.schema.stream().clone(),
-                    what: format!("its column `{}` {unsuited}", column.name),
+                    what: format!("its column `{}`: {unsuited}", column.name),
                 },
             )
         })
@@ -268,8 +268,8 @@ fn encoders<'a>(
 }
 
 /// One field of a tuple.
-fn put_field(encoder: &mut ColumnEncoder<'_>, row: usize, out: &mut BytesMut) -> std::result::Result<(), String> {
-    encoder.encode(row, out).map_err(|misfit| misfit.to_string())
+fn put_field(encoder: &ColumnEncoder<'_>, row: usize, out: &mut BytesMut) -> std::result::Result<(), String> {
+    encoder.encode_with_len(row, out).map_err(|misfit| misfit.to_string())
 }
 
 /// Every row has its whole key.

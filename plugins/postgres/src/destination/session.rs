@@ -76,7 +76,12 @@ pub(crate) struct Session {
 
 /// Reaches the server.
 pub(crate) async fn connect(manner: &Manner) -> Result<Link> {
-    let connection = manner.settings.connect().await.map_err(Error::Connect)?;
+    let settings = &manner.settings;
+    let connection = match manner.is_pooled {
+        true => settings.connect_bare().await,
+        false => settings.connect().await,
+    };
+    let connection = connection.map_err(|error| Error::Connect(error.into()))?;
     let link = Link::new(connection, manner.is_pooled);
     if !manner.is_pooled {
         // A server process notices that its client is gone also while a statement runs; not every platform has it.
@@ -94,7 +99,10 @@ impl Session {
         fail::fail_point!("postgres.destination.before_generation");
         let row = take_generation(&link, lane).await?;
         fail::fail_point!("postgres.destination.after_generation");
+        let doing = || sql("read the catalogue of types");
+        link.run("BEGIN READ ONLY").await.map_err(doing())?;
         let types = load_types(&link).await?;
+        link.run("COMMIT").await.map_err(doing())?;
         let holds = row.holds();
         let session = Session {
             link,
@@ -123,9 +131,10 @@ impl Session {
         // The joins are between a few changed rows and a table with an index on their key; estimates of a temporary table
         // that nobody has analysed must not turn that into a scan of the table.
         let mut begin = format!(
-            "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL synchronous_commit = {}; \
+            "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; {} SET LOCAL synchronous_commit = {}; \
              SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}; SET LOCAL enable_hashjoin = off; \
              SET LOCAL enable_mergejoin = off; SET CONSTRAINTS ALL DEFERRED; ",
+            self.link.transaction_settings(),
             self.manner.synchronous_commit.name()
         );
         if self.manner.triggers == Triggers::Skip {
@@ -359,8 +368,11 @@ impl Session {
     }
 }
 
+/// Reads the catalogue of types, inside a transaction: its statements are prepared by name.
 pub(super) async fn load_types(link: &Link) -> Result<TypeCatalogue> {
-    TypeCatalogue::load(link.client()).await.map_err(Error::Connect)
+    TypeCatalogue::load(link.client())
+        .await
+        .map_err(|error| Error::Connect(error.into()))
 }
 
 async fn take_generation(link: &Link, lane: &Lane) -> Result<LedgerRow> {

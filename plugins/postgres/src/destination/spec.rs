@@ -1,12 +1,15 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::connect::ConnectSpec;
+
 /// What `spec` holds for a PostgreSQL destination, beside the fields that say how to reach the server.
-#[derive(Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(extend("additionalProperties" = false))]
 pub struct PostgresDestinationSpec {
     /// How to reach the server.
-    pub url: String,
+    #[serde(flatten)]
+    pub connect: ConnectSpec,
     /// The schema that every table is written to. Without it each stream keeps the schema of its own name, and a stream
     /// without one goes to `public`. A schema that is missing is created.
     #[serde(default)]
@@ -82,10 +85,4 @@ pub enum Pooler {
 
 fn default_table() -> String {
     "{name}".to_owned()
-}
-
-impl PostgresDestinationSpec {
-    pub(crate) fn settings(&self, _cx: &api::BuildContext) -> Result<crate::connect::Settings, api::SpecError> {
-        Ok(crate::connect::Settings(self.url.clone()))
-    }
 }

@@ -141,6 +141,7 @@ impl Session {
             mode,
             self.manner.options.deletes,
             self.manner.triggers,
+            &self.types,
         )?;
         self.check_is_free(stream, &table).await?;
         let found = Found::read(&self.link, &relation).await?;
@@ -220,7 +221,7 @@ impl Session {
         };
         self.know_types(found).await?;
         let before = Before {
-            is_held: held.is_some(),
+            held: held.map(|entry| &entry.declared),
             is_ours: held.is_some_and(|entry| entry.is_ours),
             policy: self.manner.options.on_schema_change,
         };
@@ -338,6 +339,7 @@ impl Session {
                 true => schema.key_names().map(str::to_owned).collect(),
                 false => Vec::new(),
             },
+            declared: wanted.declared_by_name(),
             is_ours,
             noting,
         };
@@ -577,10 +579,10 @@ impl Session {
             let field = self.field_of(stream, column, value.data_type());
             let mut encoded = BytesMut::new();
             {
-                let mut encoder = ColumnEncoder::new(value.as_ref(), &field, &ty, lies.typmod)
+                let encoder = ColumnEncoder::new(value.as_ref(), &field, &ty, lies.typmod)
                     .map_err(|unsuited| bad(unsuited.to_string()))?;
                 encoder
-                    .encode(0, &mut encoded)
+                    .encode_with_len(0, &mut encoded)
                     .map_err(|misfit| bad(misfit.to_string()))?;
             }
             values.push(encoded);
