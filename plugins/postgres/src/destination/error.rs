@@ -5,6 +5,7 @@ use model::{DestinationId, PipelineId, StreamId};
 use tokio_postgres::error::SqlState;
 
 use super::server_error::{self, Class};
+use crate::types::CatalogueError;
 
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -14,6 +15,8 @@ pub(crate) enum Error {
     /// Reaching the server has errors of its own, with codes of their own.
     #[error("{0}")]
     Connect(api::Error),
+    #[error("cannot read the types of the database")]
+    Types(#[source] CatalogueError),
     #[error("cannot open `{pipeline}`/`{destination}`: {owner} holds it")]
     Held {
         pipeline: PipelineId,
@@ -223,7 +226,11 @@ impl Error {
             Error::BadPredicate { .. } => "E0568",
             Error::Misfit { .. } | Error::Row { .. } => "E0569",
             Error::Sql { source, .. } if source.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => "E0544",
-            Error::Catalogue { .. } | Error::Sql { .. } | Error::Void { .. } | Error::NotOpen { .. } => "E0547",
+            Error::Types(_)
+            | Error::Catalogue { .. }
+            | Error::Sql { .. }
+            | Error::Void { .. }
+            | Error::NotOpen { .. } => "E0547",
         }
     }
 
@@ -236,6 +243,7 @@ impl Error {
             | Error::UnknownOutcome { .. }
             | Error::NotCommitted { .. }
             | Error::Contention { .. }
+            | Error::Types(_)
             | Error::Void { .. }
             | Error::NotOpen { .. } => Retry::After,
             Error::BadKey { .. }
@@ -338,6 +346,7 @@ impl From<Error> for api::Error {
             | Error::Row { source, .. }
             | Error::Contention { source, .. }
             | Error::NotCommitted { source, .. } => out.caused_by(server_error::Said::of(source)),
+            Error::Types(source) => out.caused_by(source),
             Error::UnknownOutcome { source, .. } => out.caused_by(*source),
             Error::Encode { source } | Error::Catalogue { source, .. } => out.caused_by(source),
             _ => out,

@@ -370,9 +370,7 @@ impl Session {
 
 /// Reads the catalogue of types, inside a transaction: its statements are prepared by name.
 pub(super) async fn load_types(link: &Link) -> Result<TypeCatalogue> {
-    TypeCatalogue::load(link.client())
-        .await
-        .map_err(|error| Error::Connect(error.into()))
+    TypeCatalogue::load(link.client()).await.map_err(Error::Types)
 }
 
 async fn take_generation(link: &Link, lane: &Lane) -> Result<LedgerRow> {

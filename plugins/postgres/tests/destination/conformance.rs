@@ -2,10 +2,13 @@
 
 use api::conformance::{DestinationHarness, HarnessError, Row};
 use api::{Destination, DestinationOptions, SpecError, WriteMode};
+use arrow::array::ArrayRef;
+use arrow::datatypes::Field;
 use async_trait::async_trait;
 use model::StreamSchema;
 
 use crate::database::Database;
+use crate::values;
 
 struct PostgresHarness {
     database: Database,
@@ -49,7 +52,12 @@ impl DestinationHarness for PostgresHarness {
     }
 
     async fn rows(&self, schema: &StreamSchema) -> Result<Option<Vec<Row>>, HarnessError> {
-        Ok(self.database.rows(schema.stream()).await)
+        let rows = self.database.rows(schema.stream()).await;
+        Ok(rows.map(|rows| rows.into_iter().map(|row| values::read(schema, row)).collect()))
+    }
+
+    fn shows(&self, field: &Field, column: &ArrayRef, row: usize) -> Option<String> {
+        values::shown(field, column, row)
     }
 
     fn locks(&self) -> bool {

@@ -9,6 +9,8 @@ use highwater_plugin_postgres::destination::{PostgresDestination, PostgresDestin
 use test_systems::Postgres;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
+use crate::values;
+
 /// Shared by the tests that run at one moment, and stopped by the last of them: a static is never dropped.
 static SERVER: Mutex<Weak<Postgres>> = Mutex::new(Weak::new());
 
@@ -158,7 +160,9 @@ impl Database {
     }
 
     async fn table(&self, sql: &str) -> Result<Vec<(Arc<[String]>, Vec<Option<String>>)>, tokio_postgres::Error> {
-        let messages = self.user().await.simple_query(sql).await?;
+        let user = self.user().await;
+        user.batch_execute(values::SETTINGS).await?;
+        let messages = user.simple_query(sql).await?;
         let mut names: Arc<[String]> = Arc::new([]);
         let mut rows = Vec::new();
         for message in messages {

@@ -14,3 +14,4 @@ mod role;
 mod schema_change;
 mod speed;
 mod upsert;
+mod values;
