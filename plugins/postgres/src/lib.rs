@@ -2,6 +2,7 @@
 
 pub mod connect;
 pub mod copy;
+pub mod destination;
 pub mod identifier;
 pub mod replication;
 pub mod source;
