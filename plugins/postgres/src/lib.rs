@@ -8,4 +8,5 @@ pub mod replication;
 pub mod source;
 pub mod types;
 
+pub use destination::{PostgresDestination, PostgresDestinationConnector, PostgresDestinationSpec};
 pub use source::{PostgresSource, PostgresSourceConnector, PostgresSourceSpec};
