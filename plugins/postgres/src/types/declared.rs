@@ -33,7 +33,7 @@ pub fn declared_type_at(field: &Field, target: &TypeCatalogue) -> String {
 
 /// Built-ins are spelled without a schema, others quoted with theirs.
 fn is_builtin(declared: &str) -> bool {
-    !declared.starts_with('"')
+    !declared.starts_with('"') || declared.trim_end_matches("[]") == Scalar::Char.declared()
 }
 
 /// `"schema"."name"(modifier)[]...` in the target.

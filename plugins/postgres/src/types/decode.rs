@@ -551,9 +551,6 @@ impl Lists {
         let header = ArrayHeader::read(&mut form)?;
         self.check_shape(&header.lens, &header.lower_bounds)?;
         for _ in 0..header.total() {
-            if header.lens.is_empty() {
-                break;
-            }
             match form.value()? {
                 Some(value) => self.item.append_binary(value)?,
                 None => self.item.append_null(),

@@ -543,9 +543,10 @@ fn list_writer<'a, O: OffsetSizeTrait>(
     let mut inner: Vec<&'a arrow::array::ListArray> = Vec::new();
     let mut values: &'a dyn Array = array.values().as_ref();
     let mut field = Arc::clone(field);
-    let is_vector = item.resolve(-1).0.kind == Kind::Scalar(Scalar::Vector);
+    // Elements that are lists themselves, not dimensions.
+    let has_list_items = matches!(item.resolve(-1).0.kind, Kind::Array(_) | Kind::Scalar(Scalar::Vector));
     while let Some(list) = values.as_list_opt::<i32>()
-        && !is_vector
+        && !has_list_items
     {
         inner.push(list);
         if let DataType::List(item) = list.data_type() {

@@ -207,7 +207,7 @@ mod tests {
             (Scalar::Timestamptz, 3, "timestamp(3) with time zone"),
             (Scalar::Interval, 0x7fff_0003, "interval(3)"),
             (Scalar::Interval, (0x6 << 16) | 0xffff, "interval year to month"),
-            (Scalar::Char, -1, "pg_catalog.\"char\""),
+            (Scalar::Char, -1, "\"char\""),
         ] {
             assert_eq!(PgType::scalar(scalar).declared(typmod), expected);
         }

@@ -40,7 +40,7 @@ scalars! {
     /// `bytea`
     Bytea 17 1001 "bytea" "bytea";
     /// `"char"`, one byte
-    Char 18 1002 "char" "pg_catalog.\"char\"";
+    Char 18 1002 "char" "\"char\"";
     /// `name`
     Name 19 1003 "name" "name";
     /// `bigint`

@@ -5,7 +5,9 @@ use std::fmt::Write;
 /// Writes a `double precision`: plain between 1e-4 and 1e15, with an exponent elsewhere.
 pub(crate) fn write_f64(value: f64, out: &mut String) {
     if value.is_finite() {
-        write_digits(&shortest(value), 15, out);
+        let is_value = |text: &str| text.parse() == Ok(value);
+        let rounded = |precision: usize| format!("{value:.precision$e}");
+        write_digits(&digits_of(format!("{value:e}"), is_value, rounded), 15, out);
     } else {
         write_special(value, out);
     }
@@ -14,10 +16,56 @@ pub(crate) fn write_f64(value: f64, out: &mut String) {
 /// Writes a `real`: plain between 1e-4 and 1e6, with an exponent elsewhere.
 pub(crate) fn write_f32(value: f32, out: &mut String) {
     if value.is_finite() {
-        write_digits(&format!("{value:e}"), 6, out);
+        let is_value = |text: &str| text.parse() == Ok(value);
+        let rounded = |precision: usize| format!("{value:.precision$e}");
+        write_digits(&digits_of(format!("{value:e}"), is_value, rounded), 6, out);
     } else {
         write_special(f64::from(value), out);
     }
+}
+
+/// The digits that the server takes, which are Rust's but for two cases:
+///
+/// - two shortest ones are equally near: the server takes the even one;
+/// - the shortest lies exactly in the middle between two floats: it reads back to the one with the even mantissa, but the
+///   server takes more digits (1e23 is written 9.999999999999999e+22).
+fn digits_of(shortest: String, is_value: impl Fn(&str) -> bool, rounded: impl Fn(usize) -> String) -> String {
+    let fits = |text: &str| is_value(text) && !is_in_the_middle(text, &is_value);
+    let mantissa = shortest.split('e').next().unwrap_or_default();
+    let after_point = mantissa.bytes().filter(u8::is_ascii_digit).count() - 1;
+    let nearest = rounded(after_point);
+    if fits(&nearest) {
+        return nearest;
+    }
+    if fits(&shortest) {
+        return shortest;
+    }
+    let longer = (after_point + 1..17).map(rounded).find(|text| fits(text));
+    longer.unwrap_or(shortest)
+}
+
+/// Whether a hair more, or a hair less, reads as another float. No decimal of 17 digits is closer to a middle than a hair of
+/// 60 digits without being it.
+fn is_in_the_middle(text: &str, is_value: &impl Fn(&str) -> bool) -> bool {
+    let (mantissa, exponent) = text.split_once('e').unwrap_or((text, "0"));
+    let point = if mantissa.contains('.') { "" } else { "." };
+    let more = format!("{mantissa}{point}{:0>60}e{exponent}", 1);
+    if !is_value(&more) {
+        return true;
+    }
+    // One less in the last digit that is not zero, then nines.
+    let kept = mantissa.trim_end_matches(['0', '.']);
+    let Some(last) = kept.bytes().last().filter(|byte| (b'1'..=b'9').contains(byte)) else {
+        return false;
+    };
+    let point = if kept.contains('.') { "" } else { "." };
+    let less = format!(
+        "{}{}{point}{:9>60}e{exponent}",
+        &kept[..kept.len() - 1],
+        char::from(last - 1),
+        9
+    );
+    !is_value(&less)
 }
 
 fn write_special(value: f64, out: &mut String) {
@@ -26,10 +74,6 @@ fn write_special(value: f64, out: &mut String) {
         value if value > 0.0 => "Infinity",
         _ => "-Infinity",
     });
-}
-
-fn shortest(value: f64) -> String {
-    format!("{value:e}")
 }
 
 /// `scientific` is `-d.ddde-n`; from an exponent of `plain_end` on it stays that way.
@@ -83,6 +127,7 @@ mod tests {
             (1e15, "1e+15"),
             (123456789012345.6, "123456789012345.6"),
             (5e-324, "5e-324"),
+            (1e23, "9.999999999999999e+22"),
             (f64::MAX, "1.7976931348623157e+308"),
             (f64::NEG_INFINITY, "-Infinity"),
         ] {

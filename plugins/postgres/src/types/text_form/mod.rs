@@ -203,6 +203,9 @@ impl ArrayHeader {
     }
 
     pub(crate) fn total(&self) -> usize {
+        if self.lens.is_empty() {
+            return 0;
+        }
         self.lens.iter().map(|len| *len as usize).product()
     }
 }
@@ -570,16 +573,34 @@ pub(crate) fn check_tick(micros: i64, typmod: i32) -> Result<i64, Misfit> {
     }
 }
 
-/// The precision of an interval is in the lower half of its type modifier.
+/// The fields of an interval are bits in the upper half of its type modifier, the precision is the lower half. The server
+/// cuts what is below the smallest field in silence; we refuse.
 pub(crate) fn check_span(span: Span, typmod: i32) -> Result<Span, Misfit> {
-    if typmod >= 0 && !span.is_infinite() {
-        let mask = (typmod >> 16) & 0x7fff;
-        if mask != 0x7fff {
-            return Err(Misfit::new("an interval of all fields", "an interval of some fields"));
-        }
-        check_tick(span.micros, typmod & 0xffff)?;
+    if typmod < 0 || span.is_infinite() {
+        return Ok(span);
     }
-    Ok(span)
+    let (year, month, day, hour, minute, second) = (2, 1, 3, 10, 11, 12);
+    let fields = (typmod >> 16) & 0x7fff;
+    let has = |bit: i32| fields >> bit & 1 == 1;
+    let fits = if has(second) {
+        check_tick(span.micros, typmod & 0xffff)?;
+        true
+    } else if has(minute) {
+        span.micros % 60_000_000 == 0
+    } else if has(hour) {
+        span.micros % 3_600_000_000 == 0
+    } else if has(day) {
+        span.micros == 0
+    } else if has(month) {
+        span.micros == 0 && span.days == 0
+    } else {
+        !has(year) || (span.micros == 0 && span.days == 0 && span.months % 12 == 0)
+    };
+    if fits {
+        Ok(span)
+    } else {
+        Err(Misfit::new("an interval of more fields", "the fields of the column"))
+    }
 }
 
 pub(crate) fn put_span(span: Span, out: &mut BytesMut) {
@@ -701,6 +722,13 @@ fn scalar_to_binary(scalar: Scalar, typmod: i32, text: &str, out: &mut BytesMut)
         }
         Scalar::Int2Vector | Scalar::OidVector => {
             let parts: Vec<&str> = text.split_ascii_whitespace().collect();
+            if parts.is_empty() {
+                // It sends one, but calls it invalid when it gets one.
+                return Err(Misfit::new(
+                    "an empty vector",
+                    "a vector that a server takes in binary form",
+                ));
+            }
             let item = if scalar == Scalar::OidVector {
                 Scalar::Oid
             } else {

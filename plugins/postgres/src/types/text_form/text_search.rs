@@ -359,7 +359,11 @@ pub(crate) fn query_to_binary(text: &str, out: &mut BytesMut) -> Result<(), Misf
     let start = out.len();
     out.put_i32(0);
     if text.trim_matches(' ').is_empty() {
-        return Ok(());
+        // It sends one, but calls it malformed when it gets one.
+        return Err(Misfit::new(
+            "an empty query",
+            "a `tsquery` that a server takes in binary form",
+        ));
     }
     let mut query = QueryText { rest: text, depth: 0 };
     let node = query.binary(1).filter(|_| query.rest.trim_matches(' ').is_empty());
