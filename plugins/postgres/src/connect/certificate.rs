@@ -120,17 +120,25 @@ impl<'a> Certificate<'a> {
 
     /// The last common name of the subject.
     pub(super) fn common_name(&self) -> Option<&'a str> {
-        let named = self.subject.children().flat_map(Node::children).filter_map(|attribute| {
-            let mut parts = attribute.children();
-            parts.next().filter(|oid| oid.body == COMMON_NAME)?;
-            std::str::from_utf8(parts.next()?.body).ok()
-        });
+        let named = self
+            .subject
+            .children()
+            .flat_map(Node::children)
+            .filter_map(|attribute| {
+                let mut parts = attribute.children();
+                parts.next().filter(|oid| oid.body == COMMON_NAME)?;
+                std::str::from_utf8(parts.next()?.body).ok()
+            });
         named.last()
     }
 
     /// Whether it lists names of its own, beside which the common name does not count.
     pub(super) fn has_alternative_names(&self) -> bool {
-        let extensions = self.extensions.into_iter().flat_map(Node::children).flat_map(Node::children);
+        let extensions = self
+            .extensions
+            .into_iter()
+            .flat_map(Node::children)
+            .flat_map(Node::children);
         extensions
             .filter_map(|extension| extension.children().next())
             .any(|oid| oid.body == SUBJECT_ALT_NAME)
@@ -155,7 +163,9 @@ fn moment(time: Node<'_>) -> Option<String> {
 pub(super) fn name_covers(name: &str, host: &str) -> bool {
     let same = |a: &str, b: &str| a.eq_ignore_ascii_case(b);
     match name.strip_prefix("*.") {
-        Some(domain) => host.split_once('.').is_some_and(|(label, rest)| !label.is_empty() && same(rest, domain)),
+        Some(domain) => host
+            .split_once('.')
+            .is_some_and(|(label, rest)| !label.is_empty() && same(rest, domain)),
         None => same(name, host),
     }
 }
@@ -178,7 +188,9 @@ mod tests {
     fn damaged_certificates_are_none_and_never_panic() {
         for length in 0..40 {
             for first in [0x30, 0x00, 0xff] {
-                let bytes: Vec<u8> = (0..length).map(|i| if i % 2 == 0 { first } else { 0x80 + i as u8 }).collect();
+                let bytes: Vec<u8> = (0..length)
+                    .map(|i| if i % 2 == 0 { first } else { 0x80 + i as u8 })
+                    .collect();
                 assert!(Certificate::open(&bytes).is_none());
             }
         }

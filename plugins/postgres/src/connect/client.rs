@@ -58,7 +58,9 @@ pub(crate) fn session_settings(major: u32) -> impl Iterator<Item = (&'static str
 /// server connections are shared.
 pub fn session_sql(major: u32, is_local: bool) -> String {
     let set = if is_local { "SET LOCAL" } else { "SET" };
-    session_settings(major).fold(String::new(), |sql, (name, value)| sql + &format!("{set} {name} = '{value}';"))
+    session_settings(major).fold(String::new(), |sql, (name, value)| {
+        sql + &format!("{set} {name} = '{value}';")
+    })
 }
 
 /// A session for queries and COPY, with the task that drives it. Closed when dropped.
@@ -252,7 +254,11 @@ impl Login for TokioPostgres {
                 loop {
                     return match connection.poll_message(cx) {
                         Poll::Ready(Some(Ok(AsyncMessage::Notice(notice)))) => {
-                            tracing::debug!(severity = notice.severity(), message = notice.message(), "notice of the server");
+                            tracing::debug!(
+                                severity = notice.severity(),
+                                message = notice.message(),
+                                "notice of the server"
+                            );
                             continue;
                         }
                         Poll::Ready(Some(Ok(_))) => continue,

@@ -72,7 +72,9 @@ pub enum What {
 impl What {
     fn code(&self) -> &'static str {
         match self {
-            What::Refused | What::Unreachable | What::Lost | What::NotNow | What::NotPostgres | What::Refusal(_) => "E0240",
+            What::Refused | What::Unreachable | What::Lost | What::NotNow | What::NotPostgres | What::Refusal(_) => {
+                "E0240"
+            }
             What::NoSuchHost => "E0241",
             What::TimedOut(_) => "E0242",
             What::WrongPassword | What::NoPassword => "E0243",
@@ -239,7 +241,13 @@ impl fmt::Display for ConnectError {
             [only] => write!(f, "{}", only.what),
             several => {
                 for (i, attempt) in several.iter().enumerate() {
-                    write!(f, "{}`{}`: {}", if i == 0 { "" } else { "; " }, attempt.host, attempt.what)?;
+                    write!(
+                        f,
+                        "{}`{}`: {}",
+                        if i == 0 { "" } else { "; " },
+                        attempt.host,
+                        attempt.what
+                    )?;
                 }
                 Ok(())
             }

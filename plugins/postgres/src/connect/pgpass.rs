@@ -118,7 +118,11 @@ mod tests {
     fn colons_and_backslashes_are_escaped() {
         let text = r"\:\:1:5432:d\\b:u:p\:w\\";
         assert_eq!(find(text, ["::1", "5432", r"d\b", "u"]).as_deref(), Some(r"p:w\"));
-        assert_eq!(find(r"\*:1:d:u:p", ["h", "1", "d", "u"]), None, "an escaped star is a star");
+        assert_eq!(
+            find(r"\*:1:d:u:p", ["h", "1", "d", "u"]),
+            None,
+            "an escaped star is a star"
+        );
     }
 
     #[test]
@@ -130,7 +134,13 @@ mod tests {
             name: "h".to_owned(),
             port: 1,
         };
-        for (mode, is_used) in [(0o600, true), (0o400, true), (0o640, false), (0o604, false), (0o620, false)] {
+        for (mode, is_used) in [
+            (0o600, true),
+            (0o400, true),
+            (0o640, false),
+            (0o604, false),
+            (0o620, false),
+        ] {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             assert_eq!(look_up(&path, &host, "d", "u").is_some(), is_used, "{mode:o}");
         }

@@ -150,7 +150,10 @@ async fn reach_once<L: Login>(
     let is_encrypted = transport.is_encrypted();
     let password = settings.password(host);
     let attempt = |error: LoginError| error.at(host);
-    let mut session = login.login(transport, settings, password.as_ref()).await.map_err(attempt)?;
+    let mut session = login
+        .login(transport, settings, password.as_ref())
+        .await
+        .map_err(attempt)?;
     if settings.0.target != Target::Any {
         let role = login.role(&mut session).await.map_err(attempt)?;
         if role.is_standby {

@@ -228,7 +228,8 @@ impl Draft {
                 .map_err(|_| format!("`{key}` is no whole number"))
         };
         // 0 leaves it to the system.
-        let seconds = |value: &str| Ok::<_, String>(Some(Duration::from_secs(number(value)?.into())).filter(|d| !d.is_zero()));
+        let seconds =
+            |value: &str| Ok::<_, String>(Some(Duration::from_secs(number(value)?.into())).filter(|d| !d.is_zero()));
         match key {
             "host" => self.host = Some(value),
             "port" => self.port = Some(value),
@@ -239,7 +240,8 @@ impl Draft {
             "sslmode" => {
                 let mode = SslMode::from_name(&value);
                 self.sslmode = Some(mode.ok_or_else(|| {
-                    "`sslmode` is none of `disable`, `allow`, `prefer`, `require`, `verify-ca`, `verify-full`".to_owned()
+                    "`sslmode` is none of `disable`, `allow`, `prefer`, `require`, `verify-ca`, `verify-full`"
+                        .to_owned()
                 })?);
             }
             "sslrootcert" => self.sslrootcert = Some(value.into()),
@@ -256,7 +258,12 @@ impl Draft {
             "keepalives_count" => self.keepalive_count = Some(number(&value)?).filter(|count| *count > 0),
             "tcp_user_timeout" => self.user_timeout = Some(Duration::from_millis(number(&value)?.into())),
             // What we do anyway, or what has no effect on us.
-            "client_encoding" | "fallback_application_name" | "gssencmode" | "sslsni" | "sslcompression" | "krbsrvname" => {}
+            "client_encoding"
+            | "fallback_application_name"
+            | "gssencmode"
+            | "sslsni"
+            | "sslcompression"
+            | "krbsrvname" => {}
             other => return Err(format!("the setting `{}` is not supported", crop(other))),
         }
         Ok(())
@@ -311,7 +318,10 @@ impl Draft {
             Some("primary") => Target::Primary,
             Some("read-write") => Target::ReadWrite,
             Some(other) => {
-                let why = format!("`target_session_attrs` is `{}`: expected `any`, `primary` or `read-write`", crop(other));
+                let why = format!(
+                    "`target_session_attrs` is `{}`: expected `any`, `primary` or `read-write`",
+                    crop(other)
+                );
                 return Err(SpecError::at("/target_session_attrs", why));
             }
         };
@@ -355,7 +365,8 @@ impl Draft {
             passfile: self.passfile.map(|path| cx.path(path)).or_else(pgpass::default_path),
             sslmode,
             tls: TlsFiles::new(
-                self.sslrootcert.map(|path| if is_system { path } else { cx.path(path) }),
+                self.sslrootcert
+                    .map(|path| if is_system { path } else { cx.path(path) }),
                 self.sslcert.map(|path| cx.path(path)),
                 self.sslkey.map(|path| cx.path(path)),
             ),
@@ -382,7 +393,10 @@ fn read_hosts(hosts: &str, ports: Option<&str>) -> Result<Vec<Host>, String> {
         return Err(format!("there are {} hosts and {} ports", hosts.len(), ports.len()));
     }
     if hosts.len() > HOSTS_MAX {
-        return Err(format!("there are {} hosts: at most {HOSTS_MAX} can be tried", hosts.len()));
+        return Err(format!(
+            "there are {} hosts: at most {HOSTS_MAX} can be tried",
+            hosts.len()
+        ));
     }
     let read = |(i, host): (usize, &&str)| {
         let default = ports.get(i).or(ports.first()).copied().unwrap_or_default();

@@ -76,7 +76,10 @@ fn percent_decoded(text: &str, what: &str) -> Result<String, String> {
             bytes.push(byte);
             continue;
         }
-        let digit = |byte: Option<u8>| byte.and_then(|byte| (byte as char).to_digit(16)).map(|digit| digit as u8);
+        let digit = |byte: Option<u8>| {
+            byte.and_then(|byte| (byte as char).to_digit(16))
+                .map(|digit| digit as u8)
+        };
         match (digit(rest.next()), digit(rest.next())) {
             (Some(high), Some(low)) => bytes.push(high << 4 | low),
             _ => {
@@ -164,7 +167,10 @@ mod tests {
         check("postgres:///db?host=/tmp", &[("dbname", "db"), ("host", "/tmp")]);
         check("postgres://[::1]:5433/db", &[("host", "[::1]:5433"), ("dbname", "db")]);
         check("postgres://%2Fvar%2Frun/db", &[("host", "/var/run"), ("dbname", "db")]);
-        check("postgres://u@h?ssl=true", &[("user", "u"), ("host", "h"), ("sslmode", "require")]);
+        check(
+            "postgres://u@h?ssl=true",
+            &[("user", "u"), ("host", "h"), ("sslmode", "require")],
+        );
     }
 
     #[test]
@@ -173,8 +179,14 @@ mod tests {
             "postgres://a%40b:p%2Fw%3A%25@h/d%20b",
             &[("user", "a@b"), ("password", "p/w:%"), ("host", "h"), ("dbname", "d b")],
         );
-        check("postgres://u:p@ss@h/db", &[("user", "u"), ("password", "p@ss"), ("host", "h"), ("dbname", "db")]);
-        check("postgres://u:p/w@h/db", &[("user", "u"), ("password", "p/w"), ("host", "h"), ("dbname", "db")]);
+        check(
+            "postgres://u:p@ss@h/db",
+            &[("user", "u"), ("password", "p@ss"), ("host", "h"), ("dbname", "db")],
+        );
+        check(
+            "postgres://u:p/w@h/db",
+            &[("user", "u"), ("password", "p/w"), ("host", "h"), ("dbname", "db")],
+        );
     }
 
     #[test]

@@ -193,7 +193,8 @@ impl Verifier {
         let mut store = RootCertStore::empty();
         // A bundle may hold certificates that the library cannot use; the others still count.
         store.add_parsable_certificates(verifier.trusted.iter().cloned());
-        let library = WebPkiServerVerifier::builder_with_provider(Arc::new(store), Arc::clone(&verifier.provider)).build();
+        let library =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(store), Arc::clone(&verifier.provider)).build();
         verifier.library = Some(library.map_err(|_| What::BadFile(path, "holds no certificate that can be used"))?);
         Ok(verifier)
     }
@@ -223,7 +224,12 @@ fn system_authorities() -> Result<PathBuf, What> {
         .into_iter()
         .chain(usual)
         .find(|path| path.exists())
-        .ok_or_else(|| What::BadFile(PathBuf::from(SYSTEM_AUTHORITIES[0]), "is not there: install `ca-certificates`"))
+        .ok_or_else(|| {
+            What::BadFile(
+                PathBuf::from(SYSTEM_AUTHORITIES[0]),
+                "is not there: install `ca-certificates`",
+            )
+        })
 }
 
 impl ServerCertVerifier for Verifier {
@@ -239,7 +245,11 @@ impl ServerCertVerifier for Verifier {
             return Ok(ServerCertVerified::assertion());
         };
         // Exactly this certificate was handed to us as trusted; there is no chain to check.
-        if self.trusted.iter().any(|trusted| trusted.as_ref() == end_entity.as_ref()) {
+        if self
+            .trusted
+            .iter()
+            .any(|trusted| trusted.as_ref() == end_entity.as_ref())
+        {
             let since_1970 = Duration::from_secs(now.as_secs());
             if !Certificate::open(end_entity).is_some_and(|certificate| certificate.is_valid_at(since_1970)) {
                 return Err(CertificateError::Expired.into());

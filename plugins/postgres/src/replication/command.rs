@@ -31,7 +31,9 @@ pub(super) async fn run(
                 if rows.len() == ROWS_MAX {
                     return Err(unexpected(doing, format!("more than {ROWS_MAX} rows")));
                 }
-                rows.push(row(&body).map_err(|error| unexpected(doing, format!("a row that cannot be read ({error})")))?);
+                rows.push(
+                    row(&body).map_err(|error| unexpected(doing, format!("a row that cannot be read ({error})")))?,
+                );
             }
             Message::ErrorResponse(body) => refused = Some(ServerError::read(body.fields())),
             Message::ReadyForQuery(_) => break,

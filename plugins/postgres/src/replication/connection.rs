@@ -44,7 +44,9 @@ impl Settings {
         };
         // The startup message could not know what this server knows.
         let settings = session_settings(major).map(|(name, value)| format!("SET {name} = '{value}';"));
-        connection.command("prepare the session", &settings.collect::<String>()).await?;
+        connection
+            .command("prepare the session", &settings.collect::<String>())
+            .await?;
         Ok(connection)
     }
 }

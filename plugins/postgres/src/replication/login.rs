@@ -144,7 +144,12 @@ impl Talk {
         }
     }
 
-    async fn scram(&mut self, offered: &AuthenticationSaslBody, settings: &Settings, password: &[u8]) -> Result<(), LoginError> {
+    async fn scram(
+        &mut self,
+        offered: &AuthenticationSaslBody,
+        settings: &Settings,
+        password: &[u8],
+    ) -> Result<(), LoginError> {
         let refused = |why: &str| LoginError::Other(What::UnknownAuthentication, Some(why.into()));
         let failed = |error: std::io::Error| LoginError::Other(What::WrongPassword, Some(Box::new(error)));
         let offered: Vec<String> = offered
@@ -154,10 +159,13 @@ impl Talk {
             .map_err(LoginError::Io)?;
         let offers = |mechanism: &str| offered.iter().any(|name| name == mechanism);
         let (mechanism, binding) = match self.transport.end_point() {
-            Some(end_point) if offers(SCRAM_SHA_256_PLUS) => {
-                (SCRAM_SHA_256_PLUS, ChannelBinding::tls_server_end_point(end_point.to_vec()))
+            Some(end_point) if offers(SCRAM_SHA_256_PLUS) => (
+                SCRAM_SHA_256_PLUS,
+                ChannelBinding::tls_server_end_point(end_point.to_vec()),
+            ),
+            _ if settings.is_channel_binding_required() => {
+                return Err(refused("the server did not use channel binding"));
             }
-            _ if settings.is_channel_binding_required() => return Err(refused("the server did not use channel binding")),
             // Tells the server that we would have: if it did offer it, somebody between has taken it away.
             Some(_) if offers(SCRAM_SHA_256) => (SCRAM_SHA_256, ChannelBinding::unrequested()),
             None if offers(SCRAM_SHA_256) => (SCRAM_SHA_256, ChannelBinding::unsupported()),

@@ -53,11 +53,28 @@ mod tests {
 
     #[test]
     fn lsn_reads_what_it_prints() {
-        for (text, value) in [("0/0", 0), ("16/B374D848", 0x16_B374_D848), ("FFFFFFFF/FFFFFFFF", u64::MAX), ("1/0", 1 << 32)] {
+        for (text, value) in [
+            ("0/0", 0),
+            ("16/B374D848", 0x16_B374_D848),
+            ("FFFFFFFF/FFFFFFFF", u64::MAX),
+            ("1/0", 1 << 32),
+        ] {
             assert_eq!(text.parse(), Ok(Lsn(value)));
             assert_eq!(Lsn(value).to_string(), text);
         }
-        for text in ["", "/", "1", "1/", "/1", "1/-1", "+1/1", "1/1/1", "123456789/0", "g/0", " 1/0"] {
+        for text in [
+            "",
+            "/",
+            "1",
+            "1/",
+            "/1",
+            "1/-1",
+            "+1/1",
+            "1/1/1",
+            "123456789/0",
+            "g/0",
+            " 1/0",
+        ] {
             assert!(text.parse::<Lsn>().is_err(), "{text}");
         }
     }

@@ -76,7 +76,10 @@ impl Receiver {
         };
         let length = u32::from_be_bytes([a, b, c, d]) as usize;
         if length < 4 || length > self.message_bytes_max {
-            let what = format!("a message with the length {length}: from 4 to {} are possible", self.message_bytes_max);
+            let what = format!(
+                "a message with the length {length}: from 4 to {} are possible",
+                self.message_bytes_max
+            );
             return Err(io::Error::new(io::ErrorKind::InvalidData, what));
         }
         let whole = length + 1;
@@ -135,7 +138,10 @@ mod tests {
 
     /// Yields the bytes in pieces of `size`.
     fn tokio_test_io(bytes: &[u8], size: usize) -> impl AsyncRead + Unpin {
-        let pieces: Vec<io::Result<Bytes>> = bytes.chunks(size).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+        let pieces: Vec<io::Result<Bytes>> = bytes
+            .chunks(size)
+            .map(|piece| Ok(Bytes::copy_from_slice(piece)))
+            .collect();
         tokio_util::io::StreamReader::new(futures::stream::iter(pieces))
     }
 }

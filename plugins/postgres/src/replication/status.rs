@@ -167,7 +167,10 @@ mod tests {
         let mut message = [0; 39];
         theirs.read_exact(&mut message).await.unwrap();
         assert_eq!(began.elapsed(), Duration::from_secs(5));
-        assert_eq!((message[5], &message[14..22], message[38]), (b'r', &7_u64.to_be_bytes()[..], 0));
+        assert_eq!(
+            (message[5], &message[14..22], message[38]),
+            (b'r', &7_u64.to_be_bytes()[..], 0)
+        );
         shared.send_now(true);
         theirs.read_exact(&mut message).await.unwrap();
         assert_eq!(began.elapsed(), Duration::from_secs(5), "at once");

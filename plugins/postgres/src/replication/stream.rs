@@ -100,7 +100,9 @@ impl StreamOptions {
         options.extend(self.messages.then(|| ("messages", "true".to_owned())));
         options.extend(self.two_phase.then(|| ("two_phase", "true".to_owned())));
         options.extend(self.origin.clone().map(|origin| ("origin", origin)));
-        let options = options.iter().map(|(name, value)| format!("{name} {}", quoted_text(value)));
+        let options = options
+            .iter()
+            .map(|(name, value)| format!("{name} {}", quoted_text(value)));
         options.collect::<Vec<_>>().join(", ")
     }
 }
@@ -194,7 +196,11 @@ impl Connection {
     /// Errors: the slot is missing, in use, invalid, or the plugin refuses the options. The connection is closed then.
     pub async fn start(mut self, slot: &str, at: Lsn, options: &StreamOptions) -> Result<Stream, ReplicationError> {
         let silence = silence(self.wal_sender_timeout().await?);
-        let sql = format!("START_REPLICATION SLOT {} LOGICAL {at} ({})", quoted_name(slot), options.sql());
+        let sql = format!(
+            "START_REPLICATION SLOT {} LOGICAL {at} ({})",
+            quoted_name(slot),
+            options.sql()
+        );
         send(&mut self.transport, STARTING, &sql).await?;
         loop {
             let mut raw = self
@@ -232,7 +238,11 @@ impl Stream {
     /// Errors: the connection broke, the server ended the stream (it stops, or somebody terminated the session), or refused.
     pub async fn next(&mut self) -> Result<Frame, ReplicationError> {
         loop {
-            let raw = self.receiver.next(&mut self.from).await.map_err(|error| lost(READING, error))?;
+            let raw = self
+                .receiver
+                .next(&mut self.from)
+                .await
+                .map_err(|error| lost(READING, error))?;
             if let Some(frame) = self.frame(raw)? {
                 return Ok(frame);
             }
@@ -332,7 +342,9 @@ impl Stream {
             doing: STOPPING,
             source: io::ErrorKind::TimedOut.into(),
         };
-        tokio::time::timeout(within, self.stop_unbounded()).await.map_err(elapsed)?
+        tokio::time::timeout(within, self.stop_unbounded())
+            .await
+            .map_err(elapsed)?
     }
 
     // The connection cannot stream again: a walsender remembers the goodbye and ends the next stream at once (seen on 15).

@@ -7,3 +7,4 @@ mod random;
 mod refused;
 mod round_trip;
 mod server;
+mod speed;

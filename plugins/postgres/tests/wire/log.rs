@@ -10,7 +10,10 @@ fn show_tuple(tuple: &Tuple<'_>) -> String {
         Cell::Null => "null".to_owned(),
         Cell::Unchanged => "unchanged".to_owned(),
         Cell::Text(text) => format!("'{}'", String::from_utf8_lossy(text)),
-        Cell::Binary(bytes) => format!("x{}", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
+        Cell::Binary(bytes) => format!(
+            "x{}",
+            bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+        ),
     };
     let cells: Vec<String> = tuple.cells().map(cell).collect();
     format!("({})", cells.join(", "))
@@ -36,7 +39,12 @@ fn show(message: &Message<'_>) -> String {
                 ReplicaIdentity::Nothing => " nothing",
                 ReplicaIdentity::Index => " index",
             };
-            format!("relation {}.{}{identity} ({})", relation.schema, relation.name, columns.join(", "))
+            format!(
+                "relation {}.{}{identity} ({})",
+                relation.schema,
+                relation.name,
+                columns.join(", ")
+            )
         }
         Message::Type(name) => format!("type {}.{}", name.schema, name.name),
         Message::Insert(insert) => format!("insert {}", show_tuple(&insert.new)),
@@ -107,9 +115,11 @@ async fn inserts_updates_deletes_truncates_and_messages_arrive_in_order() {
          COMMIT;",
     )
     .await;
-    db.run("BEGIN; INSERT INTO whole VALUES (1, 'a'); UPDATE whole SET b = 'b'; DELETE FROM whole; COMMIT").await;
+    db.run("BEGIN; INSERT INTO whole VALUES (1, 'a'); UPDATE whole SET b = 'b'; DELETE FROM whole; COMMIT")
+        .await;
     db.run("SELECT pg_logical_emit_message(false, 'alone', 'now')").await;
-    db.run("TRUNCATE whole, \"Odd \"\"one\".\"Täble\" RESTART IDENTITY CASCADE").await;
+    db.run("TRUNCATE whole, \"Odd \"\"one\".\"Täble\" RESTART IDENTITY CASCADE")
+        .await;
     let long = "x".repeat(4000);
     let table = "relation Odd \"one.Täble (id 20/-1 key, Nä me 1043/24, big 25/-1, m OID/-1)";
     let oid = db.value("SELECT 'mood'::regtype::oid").await;
@@ -138,7 +148,11 @@ async fn inserts_updates_deletes_truncates_and_messages_arrive_in_order() {
     ];
     assert_eq!(shown[..expected.len()], expected);
     // The server sends each relation of a TRUNCATE again, because it took an exclusive lock.
-    assert!(shown[20..].contains(&"truncate 2 cascade restart".to_owned()), "{:?}", &shown[20..]);
+    assert!(
+        shown[20..].contains(&"truncate 2 cascade restart".to_owned()),
+        "{:?}",
+        &shown[20..]
+    );
     drop(stream);
     db.drop_slot().await;
 }
@@ -169,9 +183,11 @@ async fn prepared_transactions_arrive_in_two_phases() {
         options.binary = false;
     };
     let mut stream = db.stream(options).await;
-    db.run("BEGIN; INSERT INTO t VALUES (1); PREPARE TRANSACTION 'one'").await;
+    db.run("BEGIN; INSERT INTO t VALUES (1); PREPARE TRANSACTION 'one'")
+        .await;
     db.run("COMMIT PREPARED 'one'").await;
-    db.run("BEGIN; INSERT INTO t VALUES (2); PREPARE TRANSACTION 'two'").await;
+    db.run("BEGIN; INSERT INTO t VALUES (2); PREPARE TRANSACTION 'two'")
+        .await;
     db.run("ROLLBACK PREPARED 'two'").await;
     let shown = read(&mut stream, 9).await;
     let expected = [
@@ -226,16 +242,25 @@ async fn slot_moves_to_what_was_confirmed_and_the_stream_goes_on_from_there() {
     assert_eq!(rows, [[Some("1".to_owned()), None, Some("x".to_owned())]]);
     let identity = replication.identify_system().await.unwrap();
     assert!(identity.at >= ends[1] && identity.timeline == 1, "{identity:?}");
-    assert_eq!(identity.system_id, db.value("SELECT system_identifier FROM pg_control_system()").await);
-    db.wait_for(&format!("SELECT NOT active FROM pg_replication_slots WHERE slot_name = '{}'", db.name))
-        .await;
+    assert_eq!(
+        identity.system_id,
+        db.value("SELECT system_identifier FROM pg_control_system()").await
+    );
+    db.wait_for(&format!(
+        "SELECT NOT active FROM pg_replication_slots WHERE slot_name = '{}'",
+        db.name
+    ))
+    .await;
     let options = StreamOptions {
         binary: false,
         ..StreamOptions::newest(db.major, vec![db.name.clone()])
     };
     let mut stream = replication.start(&db.name, Lsn::ZERO, &options).await.unwrap();
     let shown = read(&mut stream, 3).await;
-    assert_eq!(shown[2], "insert ('2')", "the first is confirmed, the second comes again");
+    assert_eq!(
+        shown[2], "insert ('2')",
+        "the first is confirmed, the second comes again"
+    );
     drop(stream);
     db.drop_slot().await;
 }
@@ -247,7 +272,9 @@ async fn position_moves_on_an_idle_database_by_keepalives() {
     let mut stream = db.stream(|_| {}).await;
     // Work elsewhere in the cluster.
     let elsewhere = Database::create(server).await;
-    elsewhere.run("CREATE TABLE t (id int); INSERT INTO t SELECT generate_series(1, 1000)").await;
+    elsewhere
+        .run("CREATE TABLE t (id int); INSERT INTO t SELECT generate_series(1, 1000)")
+        .await;
     let written: Lsn = elsewhere.value("SELECT pg_current_wal_lsn()").await.parse().unwrap();
     loop {
         stream.status(Marks::default(), true);

@@ -40,7 +40,11 @@ impl Database {
     pub async fn create(server: &Postgres) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("wire_{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        let admin = Settings::parse(&server.url("postgres")).unwrap().connect().await.unwrap();
+        let admin = Settings::parse(&server.url("postgres"))
+            .unwrap()
+            .connect()
+            .await
+            .unwrap();
         admin.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
         let settings = Settings::parse(&server.url(&name)).unwrap();
         let sql = settings.connect().await.unwrap();
@@ -84,7 +88,8 @@ impl Database {
     pub async fn stream(&self, change: impl FnOnce(&mut StreamOptions)) -> Stream {
         let mut options = StreamOptions::newest(self.major, vec![self.name.clone()]);
         change(&mut options);
-        self.run(&format!("CREATE PUBLICATION {} FOR ALL TABLES", self.name)).await;
+        self.run(&format!("CREATE PUBLICATION {} FOR ALL TABLES", self.name))
+            .await;
         let mut replication = self.settings.replicate().await.unwrap();
         let mut slot = self.slot();
         slot.two_phase = options.two_phase;
@@ -110,5 +115,8 @@ impl Database {
 }
 
 pub async fn next(stream: &mut Stream) -> Frame {
-    tokio::time::timeout(PATIENCE, stream.next()).await.expect("a frame in time").unwrap()
+    tokio::time::timeout(PATIENCE, stream.next())
+        .await
+        .expect("a frame in time")
+        .unwrap()
 }

@@ -283,6 +283,12 @@ impl Truncate<'_> {
 // What an application writes into its messages never reaches a log.
 impl std::fmt::Debug for Logical<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Logical({} at {}, {} bytes)", self.prefix, self.lsn, self.content.len())
+        write!(
+            f,
+            "Logical({} at {}, {} bytes)",
+            self.prefix,
+            self.lsn,
+            self.content.len()
+        )
     }
 }

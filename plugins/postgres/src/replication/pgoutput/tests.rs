@@ -71,7 +71,14 @@ fn one_of_each() -> Vec<Frame> {
         Frame::tag(b'b').u64(100).u64(108).u64(5).u32(9).text("gid"),
         Frame::tag(b'P').bytes([0]).u64(100).u64(108).u64(5).u32(9).text("gid"),
         commit(Frame::tag(b'K')).u32(9).text("gid"),
-        Frame::tag(b'r').bytes([0]).u64(100).u64(108).u64(5).u64(6).u32(9).text("gid"),
+        Frame::tag(b'r')
+            .bytes([0])
+            .u64(100)
+            .u64(108)
+            .u64(5)
+            .u64(6)
+            .u32(9)
+            .text("gid"),
         Frame::tag(b'p').bytes([0]).u64(100).u64(108).u64(5).u32(9).text("gid"),
         Frame::tag(b'S').u32(9).bytes([1]),
     ]
@@ -80,7 +87,11 @@ fn one_of_each() -> Vec<Frame> {
 /// Looks at everything that a message offers.
 fn walk(message: &Message<'_>) -> usize {
     let tuple = |tuple: &Tuple<'_>| {
-        assert_eq!(tuple.cells().count(), tuple.column_count(), "a decoded tuple can be walked");
+        assert_eq!(
+            tuple.cells().count(),
+            tuple.column_count(),
+            "a decoded tuple can be walked"
+        );
         tuple.column_count()
     };
     let old = |old: &Old<'_>| match old {
@@ -89,7 +100,11 @@ fn walk(message: &Message<'_>) -> usize {
     format!("{message:?}").len()
         + match message {
             Message::Relation(relation) => {
-                assert_eq!(relation.columns().count(), relation.column_count(), "all columns can be read");
+                assert_eq!(
+                    relation.columns().count(),
+                    relation.column_count(),
+                    "all columns can be read"
+                );
                 relation.column_count()
             }
             Message::Insert(insert) => tuple(&insert.new),
@@ -133,9 +148,14 @@ fn update_shows_old_key_new_row_nulls_and_unchanged_toast() {
     let Message::Update(update) = Decoder::new().decode(&frame.0).unwrap() else {
         panic!("no update")
     };
-    let Some(Old::Key(old)) = update.old else { panic!("no key") };
+    let Some(Old::Key(old)) = update.old else {
+        panic!("no key")
+    };
     assert_eq!(old.cells().collect::<Vec<_>>(), [Cell::Text(b"1"), Cell::Null]);
-    assert_eq!(update.new.cells().collect::<Vec<_>>(), [Cell::Binary(&[0, 0, 0, 2]), Cell::Unchanged]);
+    assert_eq!(
+        update.new.cells().collect::<Vec<_>>(),
+        [Cell::Binary(&[0, 0, 0, 2]), Cell::Unchanged]
+    );
     assert_eq!((update.relation, update.xid), (5, None));
 }
 
@@ -145,7 +165,10 @@ fn relation_shows_its_columns() {
     let Message::Relation(relation) = Decoder::new().decode(&frame.0).unwrap() else {
         panic!("no relation")
     };
-    assert_eq!((relation.schema, relation.name, relation.oid), ("public", "Ünï \"x\"", 16_384));
+    assert_eq!(
+        (relation.schema, relation.name, relation.oid),
+        ("public", "Ünï \"x\"", 16_384)
+    );
     let columns: Vec<_> = relation
         .columns()
         .map(|c| (c.is_key, c.name, c.type_oid, c.type_modifier))
@@ -191,7 +214,10 @@ fn neither_messages_nor_errors_show_cells() {
     let shown = format!("{:?}", Decoder::new().decode(&frame.0).unwrap());
     assert!(!shown.contains("s3cret") && !shown.contains("115"), "{shown}");
     let error = Decoder::new().decode(&frame.0[..frame.0.len() - 1]).unwrap_err();
-    assert_eq!(error.to_string(), "message `I` is malformed at byte 13: it ends too early");
+    assert_eq!(
+        error.to_string(),
+        "message `I` is malformed at byte 13: it ends too early"
+    );
 }
 
 proptest! {

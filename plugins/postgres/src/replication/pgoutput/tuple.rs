@@ -90,7 +90,14 @@ impl<'a> Iterator for Cells<'a> {
                 let (length, rest) = rest.split_first_chunk::<4>()?;
                 // `read` has checked that it is not negative and that this much follows.
                 let (value, rest) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
-                (if *kind == b'b' { Cell::Binary(value) } else { Cell::Text(value) }, rest)
+                (
+                    if *kind == b'b' {
+                        Cell::Binary(value)
+                    } else {
+                        Cell::Text(value)
+                    },
+                    rest,
+                )
             }
         };
         self.bytes = rest;
