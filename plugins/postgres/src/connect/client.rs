@@ -241,7 +241,7 @@ impl Login for TokioPostgres {
             false => config.ssl_mode(Ssl::Disable),
         };
         let (client, mut connection) = config.connect_raw(transport, Opened).await.map_err(|error| {
-            match password.is_none() && error.to_string().contains("invalid configuration") {
+            match password.is_none() && chain(&error).contains("password missing") {
                 true => LoginError::Other(What::NoPassword, None),
                 false => login_error(error),
             }
@@ -296,11 +296,13 @@ fn login_error(error: tokio_postgres::Error) -> LoginError {
             message: error.into_source().unwrap_or_else(|| "no message".into()),
         };
     }
-    let text = error.to_string();
+    let text = chain(&error);
     let what = match () {
         () if text.contains("unsupported authentication method") || text.contains("channel binding") => {
             What::UnknownAuthentication
         }
+        // The other side could not prove that it knows the password.
+        () if text.contains("SCRAM") || text.contains("invalid nonce") => What::WrongPassword,
         () if error.is_closed() => What::Lost,
         () => match find_io(&error) {
             Some(io) => super::transport::kind(io),
@@ -308,6 +310,17 @@ fn login_error(error: tokio_postgres::Error) -> LoginError {
         },
     };
     LoginError::Other(what, Some(Box::new(error)))
+}
+
+/// The library says what kind of error it is; what it was stands in its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(&format!(": {error}"));
+        source = error.source();
+    }
+    text
 }
 
 fn find_io<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e io::Error> {
