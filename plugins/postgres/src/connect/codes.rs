@@ -12,7 +12,10 @@ The message names every host that was tried.
 
     psql 'postgres://user@host:5432/database' -c 'SELECT 1'
 
-from the same machine shows whether it is the server or us. Check `listen_addresses`, the port, firewalls.",
+from the same machine shows whether it is the server or us. Check `listen_addresses`, the port, firewalls.
+
+The same code stands for something on that port that does not speak PostgreSQL's protocol, or stops speaking it in the middle of a
+change stream. That is not tried again: please report it, with the server's version and what stands between (proxies, poolers).",
     },
     Code {
         id: "E0241",

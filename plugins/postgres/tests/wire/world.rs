@@ -80,7 +80,7 @@ impl Database {
             snapshot: Snapshot::Nothing,
             failover: false,
             two_phase: false,
-            lock_timeout: Duration::from_secs(10),
+            lock_timeout: PATIENCE,
         }
     }
 
