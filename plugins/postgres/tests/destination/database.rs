@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use api::conformance::{Row, Session, sample};
 use api::{BuildContext, Destination, DestinationOptions, Lane};
 use highwater_plugin_postgres::destination::{PostgresDestination, PostgresDestinationSpec};
-use test_systems::Postgres;
+use test_systems::{Postgres, PostgresOptions};
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
 use crate::values;
@@ -19,7 +19,8 @@ fn server() -> Option<Arc<Postgres>> {
     if let Some(server) = shared.upgrade() {
         return Some(server);
     }
-    match Postgres::start() {
+    // What survives a power cut is not tested here.
+    match Postgres::start_with(&PostgresOptions::default().set("fsync", "off")) {
         Ok(server) => {
             let server = Arc::new(server);
             *shared = Arc::downgrade(&server);
@@ -147,7 +148,7 @@ impl Database {
 
     /// One line for each row: the values as text, NULL as `NULL`.
     pub(crate) async fn lines(&self, sql: &str) -> Vec<String> {
-        let rows = self.table(sql).await.unwrap();
+        let rows = table(&self.user().await, sql).await.unwrap();
         rows.into_iter()
             .map(|(_, values)| {
                 let values: Vec<String> = values
@@ -159,49 +160,49 @@ impl Database {
             .collect()
     }
 
-    async fn table(&self, sql: &str) -> Result<Vec<(Arc<[String]>, Vec<Option<String>>)>, tokio_postgres::Error> {
-        let user = self.user().await;
-        user.batch_execute(values::SETTINGS).await?;
-        let messages = user.simple_query(sql).await?;
-        let mut names: Arc<[String]> = Arc::new([]);
-        let mut rows = Vec::new();
-        for message in messages {
-            match message {
-                SimpleQueryMessage::RowDescription(columns) => {
-                    names = columns.iter().map(|column| column.name().to_owned()).collect();
-                }
-                SimpleQueryMessage::Row(row) => {
-                    let values = (0..row.len()).map(|at| row.get(at).map(str::to_owned)).collect();
-                    rows.push((Arc::clone(&names), values));
-                }
-                _ => {}
-            }
-        }
-        Ok(rows)
-    }
-
     /// All rows of the table that the ledger names for a stream, or would be named like it, if there is one.
     pub(crate) async fn rows(&self, stream: &model::StreamId) -> Option<Vec<Row>> {
         let schema = stream.schema().unwrap_or("public");
         let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
-        let named = self.named(stream).await;
+        let user = self.user().await;
+        let named = named(&user, stream).await;
         let name = named.unwrap_or_else(|| stream.name().to_owned());
         let select = format!("SELECT * FROM {}.{}", quoted(schema), quoted(&name));
-        let rows = self.table(&select).await.ok()?;
+        let rows = table(&user, &select).await.ok()?;
         let row = |(names, values): (Arc<[String]>, Vec<Option<String>>)| names.iter().cloned().zip(values).collect();
         Some(rows.into_iter().map(row).collect())
     }
+}
 
-    async fn named(&self, stream: &model::StreamId) -> Option<String> {
-        let user = self.user().await;
-        let key = stream.to_string();
-        let rows = user
-            .query(
-                r#"SELECT "streams"::jsonb -> $1 -> 'table' ->> 'name' FROM _highwater.ledger WHERE "streams"::jsonb ? $1"#,
-                &[&key],
-            )
-            .await
-            .ok()?;
-        rows.first().and_then(|row| row.get(0))
+async fn table(user: &Reader, sql: &str) -> Result<Vec<(Arc<[String]>, Vec<Option<String>>)>, tokio_postgres::Error> {
+    user.batch_execute(values::SETTINGS).await?;
+    let messages = user.simple_query(sql).await?;
+    let mut names: Arc<[String]> = Arc::new([]);
+    let mut rows = Vec::new();
+    for message in messages {
+        match message {
+            SimpleQueryMessage::RowDescription(columns) => {
+                names = columns.iter().map(|column| column.name().to_owned()).collect();
+            }
+            SimpleQueryMessage::Row(row) => {
+                let values = (0..row.len()).map(|at| row.get(at).map(str::to_owned)).collect();
+                rows.push((Arc::clone(&names), values));
+            }
+            _ => {}
+        }
     }
+    Ok(rows)
+}
+
+/// The table that the ledger names for a stream.
+async fn named(user: &Reader, stream: &model::StreamId) -> Option<String> {
+    let key = stream.to_string();
+    let rows = user
+        .query(
+            r#"SELECT "streams"::jsonb -> $1 -> 'table' ->> 'name' FROM _highwater.ledger WHERE "streams"::jsonb ? $1"#,
+            &[&key],
+        )
+        .await
+        .ok()?;
+    rows.first().and_then(|row| row.get(0))
 }
