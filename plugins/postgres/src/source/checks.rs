@@ -41,6 +41,13 @@ pub(crate) fn check_table(table: &Table, planned: &api::PlannedStream, server: &
         }
         .into());
     }
+    if table.persistence != "p" {
+        return Err(Error::NotLogged {
+            stream: planned.id.clone(),
+            kind: if table.persistence == "u" { "unlogged" } else { "temporary" },
+        }
+        .into());
+    }
     check_plan(table, planned)?;
     let unfit = |identity, why| {
         Err(api::Error::from(Error::Identity {

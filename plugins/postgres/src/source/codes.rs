@@ -142,6 +142,13 @@ A snapshot with a known place in the log exists only once every transaction that
 one is named. Changes go on meanwhile, and it is tried again.",
     },
     Code {
+        id: "E0270",
+        title: "a running transaction cannot be kept on disk",
+        explain: "\
+With `streaming: true` large transactions are sent while they run, and wait in the scratch directory until they commit. It is full or
+cannot be written. With `streaming: false` the server keeps them instead.",
+    },
+    Code {
         id: "E0271",
         title: "a task of the PostgreSQL source ended by itself",
         explain: "This is a defect; the log has its panic. The source is opened again.",

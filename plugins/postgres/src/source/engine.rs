@@ -37,6 +37,7 @@ use super::reads::{Cut, Incarnation, Read, Request};
 use super::shape::{KeyFacts, SourceColumn, StreamShape, type_of};
 use super::shared::Shared;
 use super::spec::{Names, PostgresSourceSpec};
+use super::streamed::Streamed;
 use super::window::Window;
 use crate::connect::{Connection, Settings};
 use crate::replication::pgoutput::{self, Message};
@@ -74,6 +75,7 @@ pub(crate) struct Setup {
     pub(crate) shared: Arc<Shared>,
     pub(crate) emitter: Emitter,
     pub(crate) stream: Stream,
+    pub(crate) streamed: Streamed,
 }
 
 /// The transaction whose rows arrive.
@@ -91,6 +93,15 @@ impl Transaction {
     fn order(&self) -> Order {
         position::order_inside(self.lsn, self.ordinal)
     }
+}
+
+/// A transaction that has to wait.
+#[derive(Debug, Clone, Copy)]
+struct Beyond {
+    lsn: Lsn,
+    time: Timestamp,
+    /// If it was sent while it ran: its id, and where its commit record ends.
+    streamed: Option<(u32, Lsn)>,
 }
 
 enum WindowState {
@@ -123,7 +134,7 @@ pub(crate) struct Engine {
     /// Whether parts of the transaction are out.
     is_inside: bool,
     /// A transaction that begins beyond where the log may be read now.
-    beyond: Option<(Lsn, Timestamp)>,
+    beyond: Option<Beyond>,
     reads: Vec<Read>,
     restarts: Vec<Request>,
     window: WindowState,
@@ -293,11 +304,14 @@ impl Engine {
     }
 
     async fn step_log(&mut self) -> Result<Step, Ended> {
-        if let Some((lsn, time)) = self.beyond
-            && self.barrier().is_none_or(|barrier| lsn < barrier)
+        if let Some(beyond) = self.beyond
+            && self.barrier().is_none_or(|barrier| beyond.lsn < barrier)
         {
             self.beyond = None;
-            self.begin(lsn, time);
+            self.begin(beyond.lsn, beyond.time);
+            if let Some((xid, end)) = beyond.streamed {
+                self.replay(xid, end).await?;
+            }
             return Ok(Step::Again);
         }
         let may_gather =
@@ -317,11 +331,7 @@ impl Engine {
         };
         match frame {
             Some(Frame::Data(data)) => {
-                let message = self
-                    .decoder
-                    .decode(&data.bytes)
-                    .map_err(|error| self.bad(&error.to_string()))?;
-                self.take(message).await?;
+                self.receive(&data.bytes).await?;
                 self.take_more().await?;
             }
             Some(Frame::Keepalive(keepalive)) => {
@@ -347,11 +357,7 @@ impl Engine {
         while self.transaction.is_some() {
             match self.setup.stream.try_next().map_err(api::Error::from)? {
                 Some(Frame::Data(data)) => {
-                    let message = self
-                        .decoder
-                        .decode(&data.bytes)
-                        .map_err(|error| self.bad(&error.to_string()))?;
-                    self.take(message).await?;
+                    self.receive(&data.bytes).await?;
                 }
                 // Inside a transaction it says nothing that could be used.
                 Some(Frame::Keepalive(_)) => {}
@@ -451,15 +457,6 @@ impl Engine {
 
     async fn take(&mut self, message: Message<'_>) -> Result<(), Ended> {
         match message {
-            Message::Begin(begin) => {
-                self.reach(begin.commit_lsn);
-                match self.barrier() {
-                    Some(barrier) if begin.commit_lsn >= barrier => {
-                        self.beyond = Some((begin.commit_lsn, time_of(begin.committed_at)));
-                    }
-                    _ => self.begin(begin.commit_lsn, time_of(begin.committed_at)),
-                }
-            }
             Message::Commit(commit) => self.commit(commit.end_lsn).await?,
             Message::Relation(relation) => {
                 let known = self.relation(relation).await?;
@@ -479,6 +476,63 @@ impl Engine {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Everything of a session, of which blocks of running transactions are kept.
+    async fn receive(&mut self, bytes: &[u8]) -> Result<(), Ended> {
+        let message = self
+            .decoder
+            .decode(bytes)
+            .map_err(|error| self.bad(&error.to_string()))?;
+        let streamed = &mut self.setup.streamed;
+        match message {
+            Message::Begin(begin) => {
+                self.begin_or_wait(begin.commit_lsn, time_of(begin.committed_at), None)
+                    .await?;
+            }
+            Message::StreamStart(block) => streamed.current = Some(block.xid),
+            Message::StreamStop => streamed.current = None,
+            Message::StreamAbort(abort) => streamed.roll_back(abort.xid, abort.subxid),
+            Message::StreamCommit { xid, commit } => {
+                let time = time_of(commit.committed_at);
+                self.begin_or_wait(commit.commit_lsn, time, Some((xid, commit.end_lsn)))
+                    .await?;
+            }
+            message => match (streamed.current, xid_of(&message)) {
+                (Some(_), Some(subxid)) => streamed.keep(subxid, bytes).await?,
+                _ => self.take(message).await?,
+            },
+        }
+        Ok(())
+    }
+
+    async fn begin_or_wait(&mut self, lsn: Lsn, time: Timestamp, streamed: Option<(u32, Lsn)>) -> Result<(), Ended> {
+        self.reach(lsn);
+        if self.barrier().is_some_and(|barrier| lsn >= barrier) {
+            self.beyond = Some(Beyond { lsn, time, streamed });
+            return Ok(());
+        }
+        self.begin(lsn, time);
+        match streamed {
+            Some((xid, end)) => self.replay(xid, end).await,
+            None => Ok(()),
+        }
+    }
+
+    /// A transaction that was sent while it ran has committed: now its messages count, as if they had just come.
+    async fn replay(&mut self, xid: u32, end: Lsn) -> Result<(), Ended> {
+        let mut kept = self.setup.streamed.take(xid).await?;
+        // Messages of a block say whose they are, and a decoder has to know that they do.
+        let mut decoder = pgoutput::Decoder::new();
+        let [a, b, c, d] = xid.to_be_bytes();
+        decoder
+            .decode(&[b'S', a, b, c, d, 1])
+            .map_err(|error| self.bad(&error.to_string()))?;
+        while let Some(bytes) = kept.next().await? {
+            let message = decoder.decode(&bytes).map_err(|error| self.bad(&error.to_string()))?;
+            self.take(message).await?;
+        }
+        self.commit(end).await
     }
 
     fn begin(&mut self, lsn: Lsn, time: Timestamp) {
@@ -962,4 +1016,18 @@ pub(crate) fn pages_of(read: &Read, at: Option<&[KeyValue]>, before: Option<Opti
 
 fn time_of(time: ServerTime) -> Timestamp {
     Timestamp(time.unix_micros())
+}
+
+/// The (sub-)transaction of a message inside a block.
+fn xid_of(message: &Message<'_>) -> Option<u32> {
+    match message {
+        Message::Relation(of) => of.xid,
+        Message::Type(of) => of.xid,
+        Message::Insert(of) => of.xid,
+        Message::Update(of) => of.xid,
+        Message::Delete(of) => of.xid,
+        Message::Truncate(of) => of.xid,
+        Message::Logical(of) => of.xid,
+        _ => None,
+    }
 }

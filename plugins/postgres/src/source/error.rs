@@ -37,6 +37,8 @@ pub(crate) enum Error {
         database: String,
         similar: Option<String>,
     },
+    #[error("cannot read `{stream}`: its changes are not in the log, because it is {kind}")]
+    NotLogged { stream: StreamId, kind: &'static str },
     #[error("cannot read changes: publication `{publication}` does not exist")]
     NoPublication { publication: String, create: String },
     #[error("cannot read changes of `{stream}`: publication `{publication}` does not have it")]
@@ -113,6 +115,12 @@ pub(crate) enum Error {
         "cannot read `{stream}`: a large transaction changes keys of rows whose large values were not sent, while existing rows are read"
     )]
     MovedInPart { stream: StreamId },
+    #[error("cannot keep a running transaction in `{path}`")]
+    Spill {
+        path: String,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("cannot go on reading `{slot}`: a task of the source ended by itself")]
     TaskGone { slot: String },
 }
@@ -126,7 +134,7 @@ impl Error {
             Error::Version { .. } => "E0252",
             Error::NoReplication { .. } | Error::NoSelect { .. } => "E0253",
             Error::SlotsTaken { .. } => "E0254",
-            Error::NoSuchTable { .. } => "E0255",
+            Error::NoSuchTable { .. } | Error::NotLogged { .. } => "E0255",
             Error::NoPublication { .. } => "E0256",
             Error::NotPublished { .. } | Error::PublishesLess { .. } => "E0257",
             Error::Identity { .. } => "E0258",
@@ -141,6 +149,7 @@ impl Error {
             Error::Misfit { .. } => "E0267",
             Error::BadChange { .. } | Error::Arrow { .. } => "E0268",
             Error::NoWindow { .. } => "E0269",
+            Error::Spill { .. } => "E0270",
             Error::MovedInPart { .. } => "E0272",
             Error::TaskGone { .. } => "E0271",
         }
@@ -176,6 +185,7 @@ impl Error {
                 Some(similar) => format!("did you mean `{similar}`?"),
                 None => "run `highwater schema` to list the tables that the role can see".to_owned(),
             },
+            Error::NotLogged { stream, .. } => format!("ALTER TABLE {} SET LOGGED; or exclude the table", table(stream)),
             Error::NoPublication { create, .. } => create.clone(),
             Error::NotPublished { add, .. } => add.clone(),
             Error::PublishesLess { set, .. } => set.clone(),
@@ -201,6 +211,7 @@ impl Error {
                 "read the stream again with `highwater resync`; ALTER TABLE {} REPLICA IDENTITY FULL; avoids it",
                 table(stream)
             ),
+            Error::Spill { .. } => "make room for the scratch directory, or set `streaming: false`".to_owned(),
             Error::NoWindow { .. } => "wait for the transaction to end, or end it; it is tried again".to_owned(),
             _ => return None,
         })
@@ -242,6 +253,7 @@ impl From<Error> for api::Error {
             Error::Sql { source, .. } => told.caused_by(source),
             Error::Types { source } => told.caused_by(source),
             Error::Arrow { source, .. } => told.caused_by(source),
+            Error::Spill { source, .. } => told.caused_by(source),
             _ => told,
         }
     }

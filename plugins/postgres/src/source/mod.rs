@@ -23,6 +23,7 @@ mod shape;
 mod shared;
 mod slot;
 mod spec;
+mod streamed;
 mod window;
 
 use std::collections::BTreeMap;
@@ -46,6 +47,7 @@ use self::shape::StreamShape;
 use self::shared::Shared;
 use self::spec::Names;
 pub use self::spec::PostgresSourceSpec;
+use self::streamed::Streamed;
 use crate::connect::Settings;
 use crate::replication::{StreamOptions, Streaming, SystemIdentity};
 use crate::types::TypeCatalogue;
@@ -185,9 +187,14 @@ impl Source for PostgresSource {
         };
         let resumed = resume::resume(&judged, &names, plan, held)?;
         let start = position::end_of(resumed.start);
+        let newest = StreamOptions::newest(replication.major(), vec![names.publication.clone()]);
         let options = StreamOptions {
-            streaming: Streaming::Off,
-            ..StreamOptions::newest(replication.major(), vec![names.publication.clone()])
+            streaming: if self.spec.streaming {
+                newest.streaming
+            } else {
+                Streaming::Off
+            },
+            ..newest
         };
         let stream = replication.start(&names.slot, start, &options).await?;
         let shared = Arc::new(Shared::new(cx.stop.clone(), start));
@@ -220,6 +227,12 @@ impl Source for PostgresSource {
             client,
             types,
             shared: Arc::clone(&shared),
+            // Beside the changeset that is being built, and the one that waits to be taken.
+            streamed: Streamed::new(
+                &cx.scratch,
+                cx.memory.clone(),
+                plan.changeset_bytes_max.min(cx.memory.limit_bytes() / 4),
+            ),
             emitter: Emitter::new(cx.memory, out, Arc::clone(&shared)),
             stream,
         };

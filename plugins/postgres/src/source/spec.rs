@@ -35,6 +35,10 @@ pub struct PostgresSourceSpec {
     /// Whether the slot follows a failover to a standby (PostgreSQL 17 and later). Counts when the slot is made.
     #[serde(default)]
     pub failover: bool,
+    /// Whether large transactions are sent while they run. They wait here until they commit, in memory and then in the scratch
+    /// directory, so that less is left to send at the commit; otherwise they wait on the server's disk.
+    #[serde(default)]
+    pub streaming: bool,
     /// Rows of one page when existing rows are read.
     #[serde(default = "default_page_rows")]
     #[schemars(range(min = 1, max = 10_000_000))]

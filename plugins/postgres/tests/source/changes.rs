@@ -202,3 +202,35 @@ async fn generated_columns_are_left_out_of_rows_and_changes_alike() {
     let rows = run.replica.rows(&public("t")).unwrap();
     assert!(rows.iter().all(|row| !row.contains_key("g")), "{rows:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn transactions_sent_while_they_run_count_when_they_commit() {
+    let mut app = app!(
+        "CREATE TABLE t(id int PRIMARY KEY, v text); CREATE TABLE u(id int PRIMARY KEY, v text)",
+        ["t", "u"]
+    );
+    app.spec["streaming"] = true.into();
+    app.changeset_bytes_max = 64 << 10;
+    let mut run = Run::start(&app, &Replica::new()).await;
+    run.until_equal(&app, &["t", "u"]).await;
+    app.run(
+        "BEGIN; INSERT INTO t SELECT g, repeat('x', 1000) FROM generate_series(1, 1500) g;
+         SAVEPOINT s; INSERT INTO t SELECT g, repeat('no', 500) FROM generate_series(1501, 3000) g; ROLLBACK TO s;
+         INSERT INTO u VALUES (1, 'one'); UPDATE t SET v = 'last' WHERE id % 100 = 0; COMMIT;
+         BEGIN; INSERT INTO u SELECT g, repeat('no', 500) FROM generate_series(2, 1500) g; ROLLBACK; INSERT INTO u VALUES (2, 'two')",
+    )
+    .await;
+    run.until_equal(&app, &["t", "u"]).await;
+    let text = "SELECT stream_txns FROM pg_stat_replication_slots WHERE slot_name = $1";
+    let client = app.database.client().await;
+    let deadline = std::time::Instant::now() + crate::driver::DEADLINE;
+    loop {
+        let row = client.query_one(text, &[&app.database.slot()]).await.unwrap();
+        if row.get::<_, i64>(0) > 0 {
+            break;
+        }
+        assert!(std::time::Instant::now() < deadline, "nothing was streamed");
+        app.run("INSERT INTO u SELECT max(id) + 1, 'more' FROM u").await;
+        run.until_equal(&app, &["u"]).await;
+    }
+}

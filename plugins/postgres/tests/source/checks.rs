@@ -18,8 +18,9 @@ async fn findings(app: &App) -> String {
 async fn tables_that_cannot_be_published_are_named_with_their_remedy() {
     let app = app!(
         "CREATE TABLE bare(id int); CREATE TABLE nothing(id int PRIMARY KEY); ALTER TABLE nothing REPLICA IDENTITY NOTHING;
-         CREATE TABLE full_rows(id int); ALTER TABLE full_rows REPLICA IDENTITY FULL; CREATE TABLE orders(id int PRIMARY KEY)",
-        ["bare", "nothing", "full_rows", "order"]
+         CREATE TABLE full_rows(id int); ALTER TABLE full_rows REPLICA IDENTITY FULL; CREATE TABLE orders(id int PRIMARY KEY);
+         CREATE UNLOGGED TABLE fleeting(id int PRIMARY KEY)",
+        ["bare", "nothing", "full_rows", "order", "fleeting"]
     );
     insta::assert_snapshot!(findings(&app).await);
     let refused = app.open(&[], &api::Share::alone(1 << 20)).await.err().unwrap();

@@ -13,6 +13,8 @@ fn server() -> Option<&'static Postgres> {
         let options = test_systems::PostgresOptions::default()
             // The machine does not lose power in a test.
             .set("fsync", "off")
+            // So that transactions of a test are large.
+            .set("logical_decoding_work_mem", "64kB")
             .set("max_replication_slots", "60")
             .set("max_wal_senders", "60")
             .set("max_connections", "200");
