@@ -23,6 +23,8 @@ pub struct Appended {
     pub table: Table,
     /// What happened.
     pub what: What,
+    /// Columns whose value the source did not send: they are as they were.
+    pub unsent: Vec<usize>,
 }
 
 /// What an appended row says.
@@ -44,6 +46,8 @@ pub struct ChainChecker {
     transaction: u64,
     chains: HashMap<(Table, Key), Chain>,
     held: HashMap<Table, Held>,
+    /// The row that went last: what an update that moved it to another key did not send is taken from there.
+    moved: Option<Row>,
 }
 
 /// What happened to one key.
@@ -65,6 +69,7 @@ impl ChainChecker {
             transaction: 0,
             chains: HashMap::new(),
             held: HashMap::new(),
+            moved: None,
         }
     }
 
@@ -194,6 +199,9 @@ impl ChainChecker {
             What::Gone(row) => (row, None, false),
         };
         let key = self.view.of(table).map(|view| view.key(row)).unwrap_or_default();
+        let row = &self.filled(row, &(table, key.clone()), &appended.unsent);
+        let left = left.map(|_| row);
+        self.moved = left.is_none().then(|| row.clone());
         let Some(chain) = self.chains.get_mut(&(table, key.clone())) else {
             return Some(Violation::Unexpected(table, key));
         };
@@ -205,6 +213,19 @@ impl ChainChecker {
             Err(Misstep::Over) => Some(Violation::Lost(table, key)),
             Err(Misstep::Nowhere) => Some(Violation::Unexpected(table, key)),
         }
+    }
+
+    /// The row with what was not sent as it was before.
+    fn filled(&self, row: &Row, id: &(Table, Key), unsent: &[usize]) -> Row {
+        let of_key = self
+            .chains
+            .get(id)
+            .and_then(|chain| chain.links[..chain.got].last().cloned().flatten());
+        let Some(before) = of_key.or_else(|| self.moved.clone()).filter(|_| !unsent.is_empty()) else {
+            return row.clone();
+        };
+        let value = |at: usize| if unsent.contains(&at) { &before[at] } else { &row[at] };
+        (0..row.len()).map(|at| value(at).clone()).collect()
     }
 
     fn check_complete(&self, id: &(Table, Key), was_live: bool) -> Option<Violation> {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use model::Checkpoint;
-use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
 
 use crate::shop::Table;
 use crate::value::{Row, Value};
@@ -34,7 +34,7 @@ pub fn read(path: &Path, view: &View, destination: &str) -> rusqlite::Result<Sho
         rows: BTreeMap::new(),
     };
     for table in view.tables() {
-        if exists(&tx, table.table().name())? {
+        if exists(&tx, table.name())? {
             shown.rows.insert(table.table(), read_rows(&tx, table)?);
         }
     }
@@ -67,10 +67,22 @@ fn stored_checkpoint(connection: &Connection, destination: &str) -> rusqlite::Re
     Ok(text.flatten())
 }
 
+/// Whether nobody is inside a write transaction.
+pub fn is_writable(path: &Path) -> bool {
+    let attempt = || -> rusqlite::Result<()> {
+        let mut connection = Connection::open(path)?;
+        connection.busy_timeout(Duration::from_millis(500))?;
+        connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)?
+            .rollback()
+    };
+    attempt().is_ok()
+}
+
 /// All rows of a table, in no order.
 pub fn read_rows(connection: &Connection, view: &TableView) -> rusqlite::Result<Vec<Row>> {
     let columns: Vec<String> = view.columns().map(|name| format!("\"{name}\"")).collect();
-    let sql = format!("SELECT {} FROM {}", columns.join(", "), view.table());
+    let sql = format!("SELECT {} FROM {}", columns.join(", "), view.name());
     let mut statement = connection.prepare(&sql)?;
     let rows = statement.query_map([], |row| {
         (0..columns.len()).map(|i| Ok(Value::from(row.get_ref(i)?))).collect()

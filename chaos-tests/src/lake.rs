@@ -151,7 +151,7 @@ impl LakeWatch {
     }
 
     fn read_listed(&self, file: &ListedFile, violations: &mut Vec<Violation>) -> io::Result<Vec<Appended>> {
-        let table = Table::named(&file.stream);
+        let table = Table::named(file.stream.rsplit('.').next().unwrap_or_default());
         let Some(view) = table.and_then(|table| self.chains.view().of(table)) else {
             violations.push(Violation::Files(format!(
                 "file of a stream that was not asked for: {}",
@@ -262,6 +262,17 @@ fn appended(batch: &RecordBatch, view: &TableView) -> Option<Vec<Appended>> {
         .columns()
         .map(|name| batch.column_by_name(name).map(AsRef::as_ref))
         .collect::<Option<_>>()?;
+    // Connectors that send whole rows have no such column's worth of names.
+    let absent = batch.column_by_name("_highwater_unavailable")?.as_list_opt::<i32>()?;
+    let unsent = |at: usize| -> Option<Vec<usize>> {
+        if absent.is_null(at) {
+            return Some(Vec::new());
+        }
+        let names = absent.value(at);
+        let names = names.as_string_opt::<i32>()?;
+        let place = |name: Option<&str>| view.columns().position(|column| Some(column) == name);
+        Some(names.iter().filter_map(place).collect())
+    };
     let row = |at: usize| -> Option<Row> {
         columns
             .iter()
@@ -281,6 +292,7 @@ fn appended(batch: &RecordBatch, view: &TableView) -> Option<Vec<Appended>> {
             Some(Appended {
                 table: view.table(),
                 what: what(at)?,
+                unsent: unsent(at)?,
             })
         })
         .collect()

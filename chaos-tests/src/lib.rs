@@ -20,6 +20,7 @@
 //! | [`prefix`], [`chains`] | whether that is a prefix of the source's history |
 //! | [`binary`], [`process`], [`site`] | the runtime under test, and the directory it works in |
 //! | [`lag`] | how far a destination is behind |
+//! | [`postgres`] | the same with PostgreSQL as the source and as one of three destinations |
 //! | [`drill`], [`scale`] | kills and restarts, and how many of them |
 
 pub mod binary;
@@ -29,6 +30,7 @@ pub mod drill;
 pub mod lag;
 pub mod lake;
 pub mod oracle;
+pub mod postgres;
 pub mod prefix;
 pub mod process;
 pub mod scale;

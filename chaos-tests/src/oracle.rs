@@ -23,20 +23,37 @@ pub struct Oracle {
     events: Vec<Event>,
     /// `ends[n]` is how many events the first `n` transactions have.
     ends: Vec<usize>,
-    positions: Positions,
+    places: Box<dyn Places>,
+}
+
+/// Knows where transactions lie in the source's change log.
+pub trait Places {
+    /// Where a position of the change log lies.
+    fn place(&mut self, seq: i64) -> io::Result<Place>;
+
+    /// The last transaction that the writer began to commit, 0 if it wrote none.
+    fn last_written(&mut self) -> io::Result<u64>;
 }
 
 impl Oracle {
     /// The history of a profile whose writer notes positions at `log`.
     pub fn new(profile: Profile, log: impl Into<PathBuf>) -> Self {
+        Self::with_places(
+            profile,
+            Positions {
+                path: log.into(),
+                known: Vec::new(),
+            },
+        )
+    }
+
+    /// The history of a profile, at a source where `places` knows positions.
+    pub fn with_places(profile: Profile, places: impl Places + 'static) -> Self {
         Oracle {
             workload: Workload::new(profile),
             events: Vec::new(),
             ends: vec![0],
-            positions: Positions {
-                path: log.into(),
-                known: Vec::new(),
-            },
+            places: Box::new(places),
         }
     }
 
@@ -73,14 +90,12 @@ impl Oracle {
 
     /// Where a position of the change log lies.
     pub fn place(&mut self, seq: i64) -> io::Result<Place> {
-        self.positions.refresh()?;
-        Ok(self.positions.place(seq))
+        self.places.place(seq)
     }
 
     /// The last transaction that the writer began to commit, if it wrote any.
     pub fn last_written(&mut self) -> io::Result<u64> {
-        self.positions.refresh()?;
-        Ok(self.positions.known.last().map_or(0, |lies| lies.number))
+        self.places.last_written()
     }
 }
 
@@ -98,6 +113,18 @@ struct Positions {
     known: Vec<Lies>,
 }
 
+impl Places for Positions {
+    fn place(&mut self, seq: i64) -> io::Result<Place> {
+        self.refresh()?;
+        Ok(self.place_of(seq))
+    }
+
+    fn last_written(&mut self) -> io::Result<u64> {
+        self.refresh()?;
+        Ok(self.known.last().map_or(0, |lies| lies.number))
+    }
+}
+
 impl Positions {
     fn refresh(&mut self) -> io::Result<()> {
         // The last one may have been of a transaction that did not happen, and be written anew.
@@ -106,7 +133,7 @@ impl Positions {
         Ok(())
     }
 
-    fn place(&self, seq: i64) -> Place {
+    fn place_of(&self, seq: i64) -> Place {
         // A change table that was forgotten and made again counts from 1: only its last life is looked at.
         let born = self
             .known
@@ -154,7 +181,7 @@ mod tests {
     fn position_is_after_a_transaction_or_inside_one() {
         // Two transactions before capture; a mark of the source's own at 4; then two more.
         let positions = positions(&[(0, 0), (0, 0), (0, 3), (4, 6), (6, 9)]);
-        let places: Vec<Place> = (0..=10).map(|seq| positions.place(seq)).collect();
+        let places: Vec<Place> = (0..=10).map(|seq| positions.place_of(seq)).collect();
         use Place::{After, Inside};
         let expected = [2, 0, 0, 3, 3, 0, 4, 0, 0, 5, 5].map(After);
         for (seq, place) in places.iter().enumerate() {
@@ -170,9 +197,9 @@ mod tests {
     #[test]
     fn change_table_that_was_made_again_counts_anew() {
         let positions = positions(&[(0, 5), (5, 9), (0, 0), (0, 4)]);
-        assert_eq!(positions.place(0), Place::After(3));
-        assert_eq!(positions.place(2), Place::Inside(4));
-        assert_eq!(positions.place(4), Place::After(4));
+        assert_eq!(positions.place_of(0), Place::After(3));
+        assert_eq!(positions.place_of(2), Place::Inside(4));
+        assert_eq!(positions.place_of(4), Place::After(4));
     }
 
     #[test]

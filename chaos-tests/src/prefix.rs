@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::io;
 
-use model::{Checkpoint, StreamId, StreamState};
+use model::{Checkpoint, StreamState};
 
 use crate::copy::Shown;
 use crate::oracle::{Oracle, Place};
@@ -170,19 +170,20 @@ pub enum Held {
 impl Held {
     /// What the checkpoint says of a table.
     pub fn of(checkpoint: &Checkpoint, table: Table) -> Held {
-        match checkpoint.streams.get(&StreamId::new(table.name())) {
+        let mut streams = checkpoint.streams.iter();
+        match streams.find(|(stream, _)| stream.name() == table.name()) {
             None => Held::None,
-            Some(StreamState::Reading { .. }) => Held::Some,
-            Some(StreamState::Live { .. }) => Held::All,
+            Some((_, StreamState::Reading { .. })) => Held::Some,
+            Some((_, StreamState::Live { .. })) => Held::All,
         }
     }
 }
 
-/// The mark on the change log, if there is one.
+/// The mark on the change log, if there is one. A mark inside a transaction lies before that transaction's own place.
 pub fn log_seq(checkpoint: &Checkpoint) -> Option<i64> {
     checkpoint
         .log_marks()
-        .map(|(_, position)| position.order.key() as i64)
+        .map(|(_, position)| position.order.key() as i64 - i64::from(position.order.ordinal() > 0))
         .max()
 }
 

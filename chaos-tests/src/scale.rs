@@ -100,7 +100,16 @@ impl Run {
 
 fn command(test: &str, seed: u64) -> String {
     let scale = if is_full() { "HIGHWATER_CHAOS=full " } else { "" };
-    format!("{scale}HIGHWATER_CHAOS_SEED={seed} cargo test -p highwater-chaos-tests --test chaos {test}")
+    let binary = binary();
+    format!("{scale}HIGHWATER_CHAOS_SEED={seed} cargo test -p highwater-chaos-tests --test {binary} {test}")
+}
+
+/// The name of the test binary that runs: cargo appends a hash to it.
+fn binary() -> String {
+    let path = std::env::current_exe().unwrap_or_default();
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    stem.rsplit_once('-')
+        .map_or_else(|| stem.to_string(), |(name, _)| name.to_owned())
 }
 
 fn seed_of_the_moment() -> u64 {

@@ -9,12 +9,17 @@ use crate::value::{Row, Value};
 /// Which rows of a table pass.
 pub type Test = fn(&[Value]) -> bool;
 
+/// How a value looks at a source that cannot hold it as the history has it.
+pub type Cell = fn(&Value) -> Value;
+
 /// What `select` and `filter` leave of one table.
 #[derive(Clone)]
 pub struct TableView {
     table: Table,
+    name: String,
     columns: Vec<(usize, String)>,
     passes: Option<Test>,
+    cell: Option<Cell>,
 }
 
 /// What they leave of the source.
@@ -33,6 +38,8 @@ impl View {
     pub fn of_tables(tables: impl IntoIterator<Item = Table>) -> Self {
         let whole = |table: Table| TableView {
             table,
+            name: table.name().to_owned(),
+            cell: None,
             columns: table
                 .definition()
                 .columns
@@ -77,6 +84,22 @@ impl View {
         self
     }
 
+    /// With every table under another name at the destination: `prefix` and its own.
+    pub fn prefixed(mut self, prefix: &str) -> Self {
+        for view in self.tables.values_mut() {
+            view.name.insert_str(0, prefix);
+        }
+        self
+    }
+
+    /// With every value as `cell` makes it.
+    pub fn rendering(mut self, cell: Cell) -> Self {
+        for view in self.tables.values_mut() {
+            view.cell = Some(cell);
+        }
+        self
+    }
+
     /// The view of one table; `None` if it is not replicated.
     pub fn of(&self, table: Table) -> Option<&TableView> {
         self.tables.get(&table)
@@ -92,6 +115,11 @@ impl TableView {
     /// The table at the source.
     pub fn table(&self) -> Table {
         self.table
+    }
+
+    /// Its name at the destination.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The columns' names at the destination.
@@ -113,7 +141,11 @@ impl TableView {
     /// What the destination should have of a row.
     pub fn row(&self, row: &Row) -> Option<Row> {
         let is_shown = self.passes.is_none_or(|passes| passes(row));
-        is_shown.then(|| self.columns.iter().map(|(i, _)| row[*i].clone()).collect())
+        is_shown.then(|| self.columns.iter().map(|(i, _)| self.value(&row[*i])).collect())
+    }
+
+    fn value(&self, value: &Value) -> Value {
+        self.cell.map_or_else(|| value.clone(), |cell| cell(value))
     }
 
     /// What it should have of a change; `None` if the change touches nothing of what it has.

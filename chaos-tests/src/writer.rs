@@ -14,6 +14,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OptionalExtension, params_from_iter};
@@ -110,13 +112,12 @@ impl Orders {
 
     /// Starts the writer as a process of its own.
     pub fn start(&self, program: &Path) -> io::Result<Writer> {
-        let mut child = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .args(self.arguments())
             .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()?;
-        let leash = child.stdin.take();
-        Ok(Writer { child, leash })
+            .stdout(Stdio::null());
+        Writer::spawn(command)
     }
 }
 
@@ -126,7 +127,26 @@ pub struct Writer {
     leash: Option<ChildStdin>,
 }
 
+/// Whether the one who started this process let go of its standard input, or is gone.
+pub fn leash() -> impl Fn() -> bool {
+    let is_over = Arc::new(AtomicBool::new(false));
+    let held = is_over.clone();
+    // Ends with the process.
+    std::thread::spawn(move || {
+        let _ = io::stdin().read_to_end(&mut Vec::new());
+        held.store(true, Ordering::Relaxed);
+    });
+    move || is_over.load(Ordering::Relaxed)
+}
+
 impl Writer {
+    /// Starts a writer that stops when its standard input, a pipe, is closed.
+    pub fn spawn(mut command: Command) -> io::Result<Self> {
+        let mut child = command.spawn()?;
+        let leash = child.stdin.take();
+        Ok(Writer { child, leash })
+    }
+
     /// Lets it finish its transaction and waits for it.
     pub fn stop(mut self) -> io::Result<()> {
         self.leash.take();

@@ -72,6 +72,7 @@ impl Perfect {
             let row = move |row: &Row| Appended {
                 table,
                 what: What::Read(row.clone()),
+                unsent: Vec::new(),
             };
             state.rows(table).map(move |(_, r)| row(r)).collect::<Vec<_>>()
         });
@@ -79,7 +80,13 @@ impl Perfect {
         let mut later = Vec::new();
         for event in self.oracle.events(from, to) {
             let (table, change) = (event.change.table, &event.change);
-            let mut append = |what| later.push(Appended { table, what });
+            let mut append = |what| {
+                later.push(Appended {
+                    table,
+                    what,
+                    unsent: Vec::new(),
+                })
+            };
             match (&change.before, &change.after) {
                 (Some(before), Some(after)) if table.key(before) != table.key(after) => {
                     append(What::Gone(before.clone()));
@@ -401,6 +408,7 @@ fn page_that_was_read_twice_is_seen() {
     let anew = Table::ALL.map(|table| Appended {
         table,
         what: What::StartsAnew,
+        unsent: Vec::new(),
     });
     let all: Vec<Appended> = read.iter().chain(&anew).chain(&read).chain(&later).cloned().collect();
     assert_eq!(

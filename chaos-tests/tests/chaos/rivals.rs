@@ -3,11 +3,11 @@
 use std::io;
 use std::time::Duration;
 
+use highwater_chaos_tests::copy::is_writable;
 use highwater_chaos_tests::drill::wait_for_commit;
 use highwater_chaos_tests::process::Runtime;
 use highwater_chaos_tests::scale::{Run, planned};
 use highwater_chaos_tests::site::{Destination, Layout, Site};
-use rusqlite::{Connection, TransactionBehavior};
 use rustix::process::Signal;
 
 use crate::{RATE, small_site};
@@ -110,23 +110,12 @@ fn paused_runtime_that_wakes_after_a_take_over_writes_nothing() -> io::Result<()
 fn pause_between_transactions(site: &mut Site, runtime: &mut Runtime) -> io::Result<()> {
     for _ in 0..200 {
         runtime.signal(Signal::STOP)?;
-        if ["shop.db", "copy.db"].iter().all(|name| is_writable(site, name)) {
+        if ["shop.db", "copy.db"].iter().all(|name| is_writable(&site.file(name))) {
             return Ok(());
         }
         runtime.signal(Signal::CONT)?;
     }
     site.fail("the runtime was inside a write transaction each of 200 times that it was stopped")
-}
-
-fn is_writable(site: &Site, name: &str) -> bool {
-    let attempt = || -> rusqlite::Result<()> {
-        let mut connection = Connection::open(site.file(name))?;
-        connection.busy_timeout(Duration::from_millis(500))?;
-        connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)?
-            .rollback()
-    };
-    attempt().is_ok()
 }
 
 #[track_caller]
