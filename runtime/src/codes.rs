@@ -109,7 +109,7 @@ those columns alone. Choose a destination that can, or make the source send whol
 pub(crate) fn all() -> Vec<Code> {
     let connectors: [&[Code]; 4] = [sqlite::CODES, files::CODES, transform::CODES, console::CODES];
     let house: [&[Code]; 5] = [api::CODES, config::CODES, state::CODES, actors::CODES, CODES];
-    let lists = connectors.into_iter().chain(house);
+    let lists = connectors.into_iter().chain(postgres::CODES).chain(house);
     let mut codes: Vec<Code> = lists.flatten().copied().collect();
     codes.sort_by_key(|code| (code.id[1..].to_owned(), code.id.as_bytes()[0]));
     codes

@@ -17,7 +17,8 @@ pub(crate) fn names() -> Vec<&'static str> {
         files::FAIL_POINTS,
         sqlite::FAIL_POINTS,
     ];
-    let mut names: Vec<_> = lists.into_iter().flatten().copied().collect();
+    let lists = lists.into_iter().chain(postgres::FAIL_POINTS);
+    let mut names: Vec<_> = lists.flatten().copied().collect();
     names.sort_unstable();
     names
 }

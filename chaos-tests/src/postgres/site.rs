@@ -154,7 +154,7 @@ impl Site {
              \x20 {PIPELINE}:\n\
              \x20   source:\n\
              \x20     connector: postgres\n\
-             \x20     spec: {{ connection: {{ url: \"{source}\" }}, page_rows: 1000, window_max: 2s }}\n\
+             \x20     spec: {{ url: \"{source}\", page_rows: 1000, window_max: 2s }}\n\
              \x20     streams: [{streams}]\n\
              \x20   destinations:\n\
              \x20     {REPLICA}: {{ connector: postgres, spec: {{ url: \"{destination}\" }} }}\n\

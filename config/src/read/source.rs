@@ -94,7 +94,7 @@ fn read_override(item: &Item<'_>, info: Option<&SourceInfo>, cx: &mut Context) -
     for (key, item) in object.get("columns").map(|item| item.entries(cx)).unwrap_or_default() {
         let Some(name) = item.nonempty(cx) else { continue };
         if let Some(info) = info
-            && !info.override_types.iter().any(|known| known == name)
+            && !info.override_types.iter().any(|known| is_word(known, name))
         {
             let known: Vec<&str> = info.override_types.iter().map(String::as_str).collect();
             item.not_one_of(name, &known, cx);
@@ -102,6 +102,17 @@ fn read_override(item: &Item<'_>, info: Option<&SourceInfo>, cx: &mut Context) -
         stream.columns.insert(key.text.clone(), name.to_owned());
     }
     Some(stream)
+}
+
+/// Whether a type is the known word, in any case. Of one with arguments only the word is compared: what may stand in the
+/// parentheses is the connector's to say.
+fn is_word(known: &str, given: &str) -> bool {
+    let word = |text: &str| text.split_once('(').map(|(word, _)| word.trim().to_ascii_lowercase());
+    match (word(known), word(given)) {
+        (Some(known), Some(given)) => known == given,
+        (None, None) => known.eq_ignore_ascii_case(given.trim()),
+        _ => false,
+    }
 }
 
 /// What is set for a stream that is not carried has no effect, and is mostly a typing error.

@@ -45,6 +45,7 @@ pub(crate) fn catalog(registry: &Registry) -> Catalog {
 fn override_types(connector: &str) -> Vec<String> {
     let words: &[&str] = match connector {
         "sqlite" => sqlite::OVERRIDE_TYPES,
+        "postgres" => postgres::OVERRIDE_TYPES,
         _ => &[],
     };
     words.iter().map(|word| (*word).to_owned()).collect()

@@ -7,6 +7,7 @@ pub(crate) fn registry() -> Registry {
     let mut registry = Registry::default();
     registry.source::<sqlite::SqliteSourceConnector>();
     registry.destination::<sqlite::SqliteDestinationConnector>();
+    postgres::register(&mut registry);
     files::register(&mut registry);
     transform::register(&mut registry);
     console::register(&mut registry);

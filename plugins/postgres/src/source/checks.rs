@@ -44,7 +44,11 @@ pub(crate) fn check_table(table: &Table, planned: &api::PlannedStream, server: &
     if table.persistence != "p" {
         return Err(Error::NotLogged {
             stream: planned.id.clone(),
-            kind: if table.persistence == "u" { "unlogged" } else { "temporary" },
+            kind: if table.persistence == "u" {
+                "unlogged"
+            } else {
+                "temporary"
+            },
         }
         .into());
     }

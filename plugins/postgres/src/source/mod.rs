@@ -95,7 +95,7 @@ impl SourceConnector for PostgresSourceConnector {
                     .hint("use up to 63 lower-case letters, digits and `_`"),
             );
         }
-        let settings = Settings::new(&spec.connection, cx).map_err(|error| SpecError {
+        let settings = Settings::new(&spec.connect, cx).map_err(|error| SpecError {
             pointer: format!("/connection{}", error.pointer),
             ..error
         })?;

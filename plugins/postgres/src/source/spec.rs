@@ -10,11 +10,11 @@ use crate::connect::ConnectSpec;
 
 /// How a PostgreSQL database is read.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(title = "postgres source")]
+#[schemars(title = "postgres source", extend("additionalProperties" = false))]
 pub struct PostgresSourceSpec {
     /// The server and the database, and who reads it. The role needs REPLICATION, and SELECT on the tables.
-    pub connection: ConnectSpec,
+    #[serde(flatten)]
+    pub connect: ConnectSpec,
     /// Schemas whose tables are listed; all schemas of users if empty.
     #[serde(default)]
     pub schemas: Vec<String>,

@@ -40,7 +40,7 @@ impl Harness {
 impl SourceHarness for Harness {
     fn source(&self) -> Box<dyn Source> {
         let spec = serde_json::json!({
-            "connection": { "url": self.database.url() },
+            "url": self.database.url(),
             "slot": self.database.slot(),
             "page_rows": 37,
             "window_wait": "30s",

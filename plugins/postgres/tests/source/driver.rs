@@ -40,7 +40,7 @@ impl App {
         let pipeline = database.name.clone();
         Some(App {
             spec: serde_json::json!({
-                "connection": { "url": database.url() },
+                "url": database.url(),
                 "slot": format!("slot_{pipeline}"),
                 "page_rows": 100,
                 "window_wait": "30s",
