@@ -188,6 +188,7 @@ impl Pipeline {
             scratch: self.spec.scratch.clone(),
             memory: self.memory.clone(),
             kept: self.kept.clone(),
+            take_over: self.take_over && self.lanes.values().all(LaneHandle::is_up),
             stop,
         };
         let args = SourceArgs {
@@ -226,6 +227,8 @@ impl Pipeline {
         } = opened;
         let spool = Arc::clone(&machinery.spool);
         info!(pipeline = %self.id(), connector = self.spec.connector, identity, "source opened");
+        // Once only: whoever holds the source later may be one who took over from us.
+        self.take_over = false;
         let mut wanted: Vec<(DestinationId, Vec<StreamId>, bool)> = Vec::new();
         for (id, lane) in &mut self.lanes {
             if let Some(Verdict::PositionLost(error) | Verdict::OtherHistory(error)) = verdicts.remove(id) {

@@ -131,6 +131,8 @@ pub(crate) struct Pipeline {
     attempt: u32,
     restarts: RestartBudget,
     rewinds: RestartBudget,
+    /// Whether the source is to be taken from whoever reads it.
+    take_over: bool,
     is_draining: bool,
     is_over: bool,
     tasks: Vec<Joined>,
@@ -168,6 +170,10 @@ impl LaneHandle {
                 .streams
                 .iter()
                 .all(|stream| self.pending.iter().any(|read| read.streams.contains(stream)))
+    }
+
+    fn is_up(&self) -> bool {
+        self.stand.as_ref().is_some_and(|stand| stand.is_up)
     }
 
     fn takes_part(&self) -> bool {
@@ -220,6 +226,7 @@ impl Actor for PipelineActor {
             flow: flow::Flow::Idle,
             flow_id: FlowId(0),
             attempt: 0,
+            take_over,
             is_draining: false,
             is_over: false,
             tasks: Vec::new(),

@@ -60,7 +60,7 @@ impl Proxy {
         let mut open = self.ways.open.lock().unwrap_or_else(PoisonError::into_inner);
         let ended = open.drain(..).filter(|stream| stream.shutdown(Shutdown::Both).is_ok());
         // Both halves of each connection are listed.
-        ended.count() / 2
+        ended.count().div_ceil(2)
     }
 
     /// Whether new connections are ended at once.

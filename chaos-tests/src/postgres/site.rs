@@ -312,6 +312,16 @@ impl Site {
         seen
     }
 
+    /// Runs statements at the PostgreSQL destination, as somebody who has no business there.
+    pub fn tamper(&mut self, sql: &str) -> io::Result<()> {
+        Client::connect(&self.destination.url())?.rows(sql).map(drop)
+    }
+
+    /// Holds the PostgreSQL destination against the history.
+    pub fn judge_replica(&mut self) -> io::Result<Verdict> {
+        self.judge(REPLICA)
+    }
+
     fn judge(&mut self, name: &str) -> io::Result<Verdict> {
         let mut verdict = match name {
             LAKE => self.lake.check(&mut self.oracle)?,

@@ -8,7 +8,9 @@
 mod connections;
 mod fail_points;
 mod kills;
+mod planted;
 mod restarts;
+mod zombies;
 
 use highwater_chaos_tests::postgres::site::Site;
 use highwater_chaos_tests::scale::{Run, say};

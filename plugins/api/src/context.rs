@@ -19,6 +19,9 @@ pub struct Context {
     pub memory: Share,
     /// Small values that survive with the checkpoints.
     pub kept: Kept,
+    /// Whether a reader of another process that holds on to the source is to be ended: the user said so, and every destination
+    /// is ours already, so that it can do no harm.
+    pub take_over: bool,
     /// Cancelled when the reader should end; a reader that waits for something slow watches it.
     pub stop: CancellationToken,
 }

@@ -86,7 +86,7 @@ its destinations have to be read again.",
         title: "the replication slot is in use",
         explain: "\
 One connection can read a slot. Another highwater runs the same pipeline, or one has died and the server has not noticed: that
-takes up to `wal_sender_timeout` (60 s) when the host went away, and is tried again until then.",
+takes up to `wal_sender_timeout` (60 s) when the host went away, and is tried again until then. `highwater run --take-over` ends the other connection, once every destination is its own.",
     },
     Code {
         id: "E0262",

@@ -174,7 +174,16 @@ impl Source for PostgresSource {
                 "the publication was gone and is made anew; so is the slot, and what was committed meanwhile is lost"
             );
         }
-        let starts = slot::ensure(&client, &self.settings, &mut replication, &names, &self.spec, &server).await?;
+        let starts = slot::ensure(
+            &client,
+            &self.settings,
+            &mut replication,
+            &names,
+            &self.spec,
+            &server,
+            cx.take_over,
+        )
+        .await?;
         let (_, ends) = now_and_end_of_log(&client).await?;
         let log = Partition::log(position::log_id(&system.system_id, server.database_oid, &names.slot));
         let left = timelines_left(&mut replication, &system, held, &log).await?;

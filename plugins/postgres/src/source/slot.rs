@@ -1,5 +1,6 @@
 //! The replication slot that keeps the log for the pipeline.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use tokio_postgres::Client;
@@ -87,7 +88,8 @@ pub(crate) fn create_statement(slot: &str) -> String {
     )
 }
 
-/// Finds the pipeline's slot, or makes it if it may; waits until nobody else uses it. Answers from where it can be read.
+/// Finds the pipeline's slot, or makes it if it may; waits until nobody else uses it, and with
+/// `take_over` ends whoever does. Answers from where it can be read.
 pub(crate) async fn ensure(
     client: &Client,
     settings: &Settings,
@@ -95,8 +97,10 @@ pub(crate) async fn ensure(
     names: &Names,
     spec: &PostgresSourceSpec,
     server: &Server,
+    take_over: bool,
 ) -> api::Result<Lsn> {
     let name = &names.slot;
+    let mut ended = BTreeSet::new();
     let since = Instant::now();
     loop {
         let Some(slot) = Slot::find(client, name).await? else {
@@ -122,7 +126,29 @@ pub(crate) async fn ensure(
                 }
                 .into());
             }
-            Some(_) => tokio::time::sleep(LOOK_EVERY).await,
+            Some(pid) => {
+                if take_over && ended.insert(pid) {
+                    end(client, name, pid).await;
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        }
+    }
+}
+
+/// Ends the server process that reads the slot. If that is not allowed, the wait for the slot says so in the end.
+async fn end(client: &Client, name: &str, pid: i32) {
+    // The process may have let go of the slot meanwhile, and its number may be another's.
+    let still =
+        "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = $1 AND active_pid = $2";
+    match client.query_opt(still, &[&name, &pid]).await {
+        Ok(_) => tracing::warn!(
+            slot = name,
+            pid,
+            "taken over: the server process of the earlier reader is ended"
+        ),
+        Err(error) => {
+            tracing::warn!(slot = name, pid, %error, "the server process of the earlier reader cannot be ended")
         }
     }
 }

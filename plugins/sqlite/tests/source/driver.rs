@@ -77,6 +77,7 @@ impl App {
             scratch: scratch.path().to_owned(),
             memory: memory.clone(),
             kept: Kept::default(),
+            take_over: false,
             stop: CancellationToken::new(),
         };
         Ok((self.source().open(&self.plan(), held, cx).await?, scratch))

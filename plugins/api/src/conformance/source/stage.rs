@@ -188,6 +188,7 @@ impl<'a> Stage<'a> {
             scratch: scratch.0.clone(),
             memory: share.clone(),
             kept: kept.clone(),
+            take_over: false,
             stop: CancellationToken::new(),
         };
         let opened = self.source.open(&self.plan(), held, cx).await?;
