@@ -172,7 +172,11 @@ impl Postgres {
             }
             // "ready" (or "standby") is the eighth line once the server takes connections.
             let pid_file = fs::read_to_string(self.data().join("postmaster.pid")).unwrap_or_default();
-            if pid_file.lines().nth(7).is_some_and(|status| matches!(status.trim(), "ready" | "standby")) {
+            if pid_file
+                .lines()
+                .nth(7)
+                .is_some_and(|status| matches!(status.trim(), "ready" | "standby"))
+            {
                 return Ok(());
             }
             if Instant::now() > deadline {
