@@ -69,6 +69,10 @@ const COMMIT_BYTES: i64 = 184;
 /// How many transactions a position covers. Records begin at multiples of 8: a position that is one is that of a commit
 /// record. Any other is the last byte before a place up to which the log was read. There the record of something else may
 /// begin, such as a list of running transactions, before or after the commit record: what comes before does so within the note.
+///
+/// That is a guess where the note took more than usual (after a checkpoint, when whole pages are logged): if it is
+/// wrong, a position just before a commit record counts as one after it, and the changes of that one transaction seem to be
+/// missing while `txn_mark` is still being read. One full drill failed so; that it was the guess and no lost change is not proven.
 fn count_covered(known: &[Committed], seq: i64) -> u64 {
     let is_of_a_commit = seq % 8 == 0;
     let covered = known.partition_point(|committed| match committed.until {
