@@ -1,51 +1,65 @@
-//! Where in the log each transaction lies, as the writer notes it in the source.
+//! Where in the log each transaction's commit record lies: read from a replication slot of the test's own, so that nothing is
+//! guessed from places of the log that were noted around it.
 
 use std::io;
 
 use super::client::Client;
 use crate::oracle::{Place, Places};
 
-/// Between what two places of the log a transaction's commit record lies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Committed {
-    number: u64,
-    /// Where the log was just before the record.
-    after: i64,
-    /// Where it was just after; not known if the server died before that was noted.
-    until: Option<i64>,
-}
+/// Of the slot, and of the publication that shows it `chaos_position` alone.
+const NAME: &str = "chaos_oracle";
 
-/// The notes in the source's table `chaos_position`.
+/// What the slot has told of the transactions, each of which inserts its number into `chaos_position`.
 pub struct Positions {
     url: String,
-    known: Vec<Committed>,
+    /// The place of the commit record of transaction 1, 2, ...
+    known: Vec<i64>,
 }
 
 impl Positions {
-    /// Those of the database at `url`.
-    pub fn new(url: String) -> Self {
-        Positions { url, known: Vec::new() }
+    /// Those of the database at `url`, which has had no transaction yet.
+    pub fn begin(url: String) -> io::Result<Self> {
+        let client = Client::connect(&url)?;
+        client.rows("CREATE TABLE public.chaos_position (txn bigint PRIMARY KEY)")?;
+        client.rows(&format!(
+            "CREATE PUBLICATION {NAME} FOR TABLE public.chaos_position WITH (publish = 'insert')"
+        ))?;
+        client.rows(&format!(
+            "SELECT pg_create_logical_replication_slot('{NAME}', 'pgoutput')"
+        ))?;
+        Ok(Positions { url, known: Vec::new() })
     }
 
     fn refresh(&mut self) -> io::Result<()> {
-        // The last one may have been noted in part.
-        self.known.pop();
         let sql = format!(
-            "SELECT txn, lsn - '0/0'::pg_lsn, ends - '0/0'::pg_lsn FROM public.chaos_position WHERE txn > {} ORDER BY txn",
-            self.known.len()
+            "SELECT encode(data, 'hex') FROM pg_logical_slot_get_binary_changes('{NAME}', NULL, NULL, \
+             'proto_version', '1', 'publication_names', '{NAME}')"
         );
-        let committed = |row: &Vec<Option<String>>| {
-            let number = |at: usize| row.get(at)?.as_deref()?.parse::<i64>().ok();
-            Some(Committed {
-                number: number(0)? as u64,
-                after: number(1)?,
-                until: number(2),
-            })
-        };
+        let mut commit = None;
         for row in Client::connect(&self.url)?.rows(&sql)? {
-            let new = committed(&row).filter(|new| new.number == self.known.len() as u64 + 1);
-            let new = new.ok_or_else(|| io::Error::other(format!("position {} is {row:?}", self.known.len() + 1)))?;
-            self.known.push(new);
+            let text = row.into_iter().next().flatten().unwrap_or_default();
+            let message = parse(&text).ok_or_else(|| io::Error::other(format!("a message that is not one: {text}")))?;
+            match (message, commit) {
+                (Message::Begin { commit_record }, _) => commit = Some(commit_record),
+                (Message::Inserted { number }, Some(at)) => self.learn(number, at)?,
+                (Message::Inserted { .. }, None) => return Err(io::Error::other("a row outside a transaction")),
+                (Message::Other, _) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn learn(&mut self, number: u64, at: i64) -> io::Result<()> {
+        match number.checked_sub(self.known.len() as u64 + 1) {
+            Some(0) => self.known.push(at),
+            // A server that was killed may tell again what it told.
+            None if self.known[number as usize - 1] == at => {}
+            _ => {
+                let known = self.known.len();
+                return Err(io::Error::other(format!(
+                    "transaction {number} at {at} after {known} of them"
+                )));
+            }
         }
         Ok(())
     }
@@ -54,7 +68,8 @@ impl Positions {
 impl Places for Positions {
     fn place(&mut self, seq: i64) -> io::Result<Place> {
         self.refresh()?;
-        Ok(Place::After(count_covered(&self.known, seq)))
+        let covered = self.known.partition_point(|&commit| commit <= seq);
+        Ok(Place::After(covered as u64))
     }
 
     fn last_written(&mut self) -> io::Result<u64> {
@@ -63,23 +78,30 @@ impl Places for Positions {
     }
 }
 
-/// What the note itself (a row and an index entry) and the commit record take at least, in bytes.
-const COMMIT_BYTES: i64 = 184;
+#[derive(Debug, PartialEq, Eq)]
+enum Message {
+    Begin { commit_record: i64 },
+    Inserted { number: u64 },
+    Other,
+}
 
-/// How many transactions a position covers. Records begin at multiples of 8: a position that is one is that of a commit
-/// record. Any other is the last byte before a place up to which the log was read. There the record of something else may
-/// begin, such as a list of running transactions, before or after the commit record: what comes before does so within the note.
-///
-/// That is a guess where the note took more than usual (after a checkpoint, when whole pages are logged): if it is
-/// wrong, a position just before a commit record counts as one after it, and the changes of that one transaction seem to be
-/// missing while `txn_mark` is still being read. One full drill failed so; that it was the guess and no lost change is not proven.
-fn count_covered(known: &[Committed], seq: i64) -> u64 {
-    let is_of_a_commit = seq % 8 == 0;
-    let covered = known.partition_point(|committed| match committed.until {
-        Some(until) if !is_of_a_commit => until.min(committed.after + COMMIT_BYTES) <= seq + 1,
-        _ => committed.after <= seq,
-    });
-    covered as u64
+/// One `pgoutput` message of protocol 1, in hexadecimal; the only table has one column.
+fn parse(hex: &str) -> Option<Message> {
+    let byte = |at: usize| u8::from_str_radix(hex.get(2 * at..2 * at + 2)?, 16).ok();
+    let number = |at: usize, bytes: usize| i64::from_str_radix(hex.get(2 * at..2 * (at + bytes))?, 16).ok();
+    match byte(0)? {
+        b'B' => Some(Message::Begin {
+            commit_record: number(1, 8)?,
+        }),
+        // Relation, 'N', one column, 't', its length, its text.
+        b'I' => {
+            let length = number(9, 4)?;
+            let digits = (13..13 + usize::try_from(length).ok()?).map(|at| Some(byte(at)? as char));
+            let number = digits.collect::<Option<String>>()?.parse().ok()?;
+            Some(Message::Inserted { number })
+        }
+        _ => Some(Message::Other),
+    }
 }
 
 #[cfg(test)]
@@ -87,20 +109,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn position_between_the_note_and_the_commit_record_does_not_cover_it() {
-        let committed = |number, after, until| Committed { number, after, until };
-        let known = [
-            committed(1, 800, Some(1_040)),
-            committed(2, 1_600, Some(1_800)),
-            committed(3, 2_000, None),
-        ];
-        let covered = |seq| count_covered(&known, seq);
-        assert_eq!(covered(792), 0);
-        assert_eq!(covered(880), 1, "its commit record");
-        assert_eq!(covered(887), 0, "something else that lies before it");
-        assert_eq!(covered(983), 1, "everything up to its end, where something else begins");
-        assert_eq!(covered(1_679), 1);
-        assert_eq!(covered(1_680), 2);
-        assert_eq!(covered(2_007), 3);
+    fn messages_of_a_transaction_are_read() {
+        let begin = format!("42{:016x}{:016x}{:08x}", 0x16_B374_D848_i64, 0, 731);
+        assert_eq!(
+            parse(&begin),
+            Some(Message::Begin {
+                commit_record: 0x16_B374_D848
+            })
+        );
+        let inserted = format!("49{:08x}4e{:04x}74{:08x}313530{}", 16_385, 1, 4, "35");
+        assert_eq!(parse(&inserted), Some(Message::Inserted { number: 1_505 }));
+        assert_eq!(parse("43"), Some(Message::Other));
+        assert_eq!(parse("4900"), None);
     }
 }

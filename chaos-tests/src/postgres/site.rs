@@ -117,7 +117,7 @@ impl Site {
             replica: (Replica::new(destination.url()), PrefixChecker::new(tables::view())),
             copy: (dir.path().join("copy.db"), PrefixChecker::new(flat)),
             lake: LakeWatch::new(dir.path().join(LAKE), PIPELINE, LAKE, tables::view()),
-            oracle: Oracle::with_places(profile, Positions::new(source.url())),
+            oracle: Oracle::with_places(profile, Positions::begin(source.url())?),
             dir: Some(dir),
             state: "state",
             source,
@@ -468,9 +468,8 @@ impl Site {
             let _ = std::fs::write(kept.join(format!("{name}.log")), server.postgres.log());
         }
         let evidence = || -> io::Result<()> {
-            let positions = Client::connect(&self.source.url())?
-                .rows("SELECT txn, lsn - '0/0', ends - '0/0' FROM chaos_position ORDER BY txn")?;
-            std::fs::write(kept.join("positions.txt"), format!("{positions:#?}"))?;
+            let slots = Client::connect(&self.source.url())?.rows("SELECT * FROM pg_replication_slots")?;
+            std::fs::write(kept.join("slots.txt"), format!("{slots:#?}"))?;
             let ledger = Client::connect(&self.destination.url())?.rows("SELECT * FROM _highwater.ledger")?;
             std::fs::write(kept.join("ledger.txt"), format!("{ledger:#?}"))
         };

@@ -25,7 +25,6 @@ pub const DDL: &str = r#"
     ALTER TABLE pair REPLICA IDENTITY FULL;
     CREATE TABLE IF NOT EXISTS bulk (id bigint PRIMARY KEY, batch bigint NOT NULL, payload text NOT NULL, rev bigint NOT NULL);
     CREATE TABLE IF NOT EXISTS txn_mark (txn bigint PRIMARY KEY, rev bigint NOT NULL);
-    CREATE TABLE IF NOT EXISTS chaos_position (txn bigint PRIMARY KEY, lsn pg_lsn NOT NULL, ends pg_lsn);
 "#;
 
 /// What every destination should see.
