@@ -67,7 +67,10 @@ impl Positions {
 
 impl Places for Positions {
     fn place(&mut self, seq: i64) -> io::Result<Place> {
-        self.refresh()?;
+        // Commit records come in order: with a later one known, all up to here are.
+        if self.known.last().is_none_or(|&last| last <= seq) {
+            self.refresh()?;
+        }
         let covered = self.known.partition_point(|&commit| commit <= seq);
         Ok(Place::After(covered as u64))
     }
