@@ -157,8 +157,12 @@ fn expand(piece: &Piece, stream: &StreamId, tag: &str, time: Option<model::Times
             Some(schema) => format!("{}.{}{tag}", encode(schema), encode(stream.name())),
             None => format!("{}{tag}", encode(stream.name())),
         },
-        // A bare `~` is no encoded name.
-        Piece::Schema => stream.schema().map_or_else(|| "~".to_owned(), encode),
+        // No encoded name is `~~`, which leaves `~` for streams without a schema.
+        Piece::Schema => match stream.schema() {
+            None => "~".to_owned(),
+            Some("") => "~~".to_owned(),
+            Some(schema) => encode(schema),
+        },
         Piece::Table => format!("{}{tag}", encode(stream.name())),
         Piece::Date => time.map_or_else(|| "{date}".to_owned(), |time| strftime(time, "%Y-%m-%d")),
         Piece::Hour => time.map_or_else(|| "{hour}".to_owned(), |time| strftime(time, "%H")),
@@ -293,6 +297,14 @@ mod tests {
             long.len() <= SEGMENT_BYTES_MAX && !long.contains("%~") && !long.contains("%C~"),
             "{long}"
         );
+    }
+
+    #[test]
+    fn schema_without_a_name_is_not_no_schema() {
+        let path = "x/{schema}/{table}";
+        assert_eq!(render(path, &StreamId::new("t")), "~/t");
+        assert_eq!(render(path, &StreamId::in_schema("", "t")), "~~/t");
+        assert_eq!(render(path, &StreamId::in_schema("~", "t")), "%7E/t");
     }
 
     #[test]
