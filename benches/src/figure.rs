@@ -30,3 +30,20 @@ pub(crate) fn print(what: &str, figure: f64, unit: &str, limit: &str, limit_figu
         "  {what:<44} {figure:>12.0} {unit:<7} | {limit:<40} {limit_figure:>12.0} | ratio {ratio:>6.2}  (aim {aim})"
     );
 }
+
+/// One line: the median, the 99th percentile and the largest of some waits, in milliseconds.
+pub(crate) fn print_waits(what: &str, mut waits: Vec<f64>, aim: &str) {
+    waits.sort_by(f64::total_cmp);
+    let at = |share: f64| {
+        waits
+            .get((waits.len().saturating_sub(1) as f64 * share) as usize)
+            .copied()
+            .unwrap_or(f64::NAN)
+    };
+    println!(
+        "  {what:<58} p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms  (aim {aim})",
+        at(0.5),
+        at(0.99),
+        at(1.0)
+    );
+}

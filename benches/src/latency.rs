@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::figure;
 use crate::rig::{Result, Rig, block_on, database, insert, until_rows};
 
 const COMMITS: i64 = 1_000;
@@ -15,7 +16,7 @@ pub(crate) fn run() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let (source, copy) = (dir.path().join("source.db"), dir.path().join("copy.db"));
     database(&source, 1_000)?;
-    let mut waits = block_on(async {
+    let waits = block_on(async {
         let runtime = Rig::start(
             dir.path(),
             &source,
@@ -63,13 +64,10 @@ pub(crate) fn run() -> Result<()> {
         runtime.drain(Duration::from_secs(60)).await;
         Ok(waits)
     })?;
-    waits.sort_by(f64::total_cmp);
-    let at = |share: f64| waits[((waits.len() - 1) as f64 * share) as usize];
-    println!(
-        "  commit -> visible, SQLite -> SQLite, 200 commits/s    p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms  (aim p99 <= 30 ms)",
-        at(0.5),
-        at(0.99),
-        at(1.0)
+    figure::print_waits(
+        "commit -> visible, SQLite -> SQLite, 200 commits/s",
+        waits,
+        "p99 <= 30 ms",
     );
     Ok(())
 }

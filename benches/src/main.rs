@@ -3,21 +3,28 @@
 //! | command | figure | limit |
 //! |---|---|---|
 //! | `hop` | one and three hops with credit | ractor's own cast; a bounded tokio channel |
-//! | `changesets` | source to `null`, checkpoints on disk | the same, checkpoints in memory |
+//! | `changesets` | generated rows to `null`, checkpoints on disk | the same, checkpoints in memory |
 //! | `sqlite` | SQLite to SQLite rows a second | `INSERT ... SELECT` between the two files in one process |
 //! | `parquet` | SQLite to Parquet rows a second | a plain read-and-write loop on the same crates |
 //! | `latency` | commit at the source to visible at the destination, p50 and p99 at a steady rate | 30 ms |
 //! | `memory` | resident set with one destination throttled | the budget + 64 MiB |
 //! | `process` | start to first row, idle resident set of the built binary | 0.3 s, 40 MiB |
+//! | `pg-decode` | PostgreSQL's change stream to `null` | `pg_recvlogical`, and a client that reads and discards, each on a copy of the slot |
+//! | `pg-snapshot` | PostgreSQL's existing rows to `null`, one and four connections | the same queries, read and discarded |
+//! | `pg-apply` | a backlog into a second server | PostgreSQL's own subscription |
+//! | `pg-fan-out` | a backlog into three destinations | into one |
+//! | `pg-latency` | commit at the source to visible at the destination, 5,000 rows a second | 50 ms |
 //!
 //! Absolute times on a shared machine mean little: look at the ratios. Each figure is the median of three runs.
 
 mod changesets;
 mod copy;
 mod figure;
+mod generator;
 mod hop;
 mod latency;
 mod memory;
+mod postgres;
 mod process;
 mod rig;
 
@@ -33,6 +40,11 @@ const BENCHES: &[(&str, Bench)] = &[
     ("latency", latency::run),
     ("memory", memory::run),
     ("process", process::run),
+    ("pg-decode", postgres::decode),
+    ("pg-snapshot", postgres::snapshot),
+    ("pg-apply", postgres::apply),
+    ("pg-fan-out", postgres::fan_out),
+    ("pg-latency", postgres::latency),
 ];
 
 fn main() -> ExitCode {

@@ -59,7 +59,8 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-fn resident_bytes() -> Result<usize> {
+/// Our resident set.
+pub(crate) fn resident_bytes() -> Result<usize> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status
         .lines()

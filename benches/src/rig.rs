@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actors::{Backoff, BatchLimits, DestinationSpec, Limits, PipelineSpec, Runtime, RuntimeSpec};
-use api::{Budget, BuildContext, Destination, DestinationOptions, Owner, Plan, PlannedStream, Registry, WriteMode};
+use api::{
+    Budget, BuildContext, Destination, DestinationOptions, Owner, Plan, PlannedStream, Registry, Source, WriteMode,
+};
 use model::{DestinationId, PipelineId, StreamId};
 use serde_json::{Value, json};
 use spool::WhenBehind;
@@ -47,20 +49,27 @@ impl Rig {
 
     /// Starts a pipeline from `source` (table `items`) to each of the rigs.
     pub(crate) async fn start(dir: &Path, source: &Path, rigs: Vec<(&str, Rig)>) -> Result<Runtime> {
-        let mut registry = Registry::default();
-        registry
-            .source::<sqlite::SqliteSourceConnector>()
-            .destination::<sqlite::SqliteDestinationConnector>();
-        registry.destination::<console::Null>();
-        files::register(&mut registry);
-        let registry = Arc::new(registry);
+        let context = BuildContext {
+            base_dir: dir.to_path_buf(),
+        };
+        let source = registry().sources["sqlite"].build(json!({ "path": source }), &context)?;
+        Self::start_from(dir, Arc::from(source), StreamId::new("items"), rigs).await
+    }
+
+    /// Starts a pipeline from one stream of any source.
+    pub(crate) async fn start_from(
+        dir: &Path,
+        source: Arc<dyn Source>,
+        stream: StreamId,
+        rigs: Vec<(&str, Rig)>,
+    ) -> Result<Runtime> {
+        let registry = Arc::new(registry());
         let context = BuildContext {
             base_dir: dir.to_path_buf(),
         };
         let memory_bytes = rigs.first().map_or(0, |(_, rig)| rig.memory_bytes);
         let window_max_bytes = rigs.first().map_or(0, |(_, rig)| rig.window_max_bytes);
         let is_durable = rigs.iter().all(|(_, rig)| rig.is_durable);
-        let source = registry.sources["sqlite"].build(json!({ "path": source }), &context)?;
         let pipeline = PipelineId::new("bench");
         let destinations = rigs
             .into_iter()
@@ -72,11 +81,11 @@ impl Rig {
         };
         let spec = PipelineSpec {
             id: pipeline.clone(),
-            connector: "sqlite".to_owned(),
-            source: Arc::from(source),
+            connector: "bench".to_owned(),
+            source,
             plan: Plan {
                 pipeline,
-                streams: vec![PlannedStream::new(StreamId::new("items"))],
+                streams: vec![PlannedStream::new(stream)],
                 changeset_bytes_max: (memory_bytes / 16).min(4 << 20),
             },
             transformers: Vec::new(),
@@ -101,6 +110,18 @@ impl Rig {
         })
         .await?)
     }
+}
+
+/// Every connector that a bench uses.
+pub(crate) fn registry() -> Registry {
+    let mut registry = Registry::default();
+    registry
+        .source::<sqlite::SqliteSourceConnector>()
+        .destination::<sqlite::SqliteDestinationConnector>();
+    registry.destination::<console::Null>();
+    files::register(&mut registry);
+    postgres::register(&mut registry);
+    registry
 }
 
 fn destination(name: &str, rig: Rig, registry: &Arc<Registry>, context: &BuildContext) -> DestinationSpec {
@@ -182,11 +203,15 @@ pub(crate) fn insert(db: &rusqlite::Connection, from: i64, count: i64) -> Result
     Ok(())
 }
 
-/// Runs `work` on a runtime of two workers.
-pub(crate) fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::runtime::Builder::new_multi_thread()
+/// A runtime of two workers.
+pub(crate) fn tokio_runtime() -> Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
-        .build()?
-        .block_on(work)
+        .build()?)
+}
+
+/// Runs `work` on a runtime of its own.
+pub(crate) fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio_runtime()?.block_on(work)
 }
