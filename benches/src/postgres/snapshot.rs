@@ -42,7 +42,7 @@ fn ours(server: &Postgres, connections: i64) -> Result<f64> {
     let name = format!("bench_first_read_{}", RUN.fetch_add(1, Ordering::Relaxed));
     block_on(async {
         let dir = tempfile::tempdir()?;
-        let source = source(server, json!({ "slot": name, "read_connections": connections }))?;
+        let source = source(server, json!({ "slot": name, "connections": connections }))?;
         let started = Instant::now();
         let runtime = Rig::start_from(dir.path(), source, items(), vec![("sink", Rig::new("null", json!({})))]).await?;
         until_rows(&runtime, ROWS).await?;

@@ -8,6 +8,7 @@
 mod connections;
 mod fail_points;
 mod kills;
+mod large;
 mod planted;
 mod restarts;
 mod zombies;

@@ -84,6 +84,13 @@ Look for long transactions that hold locks on the table: SELECT * FROM pg_stat_a
 programs should not write the tables.",
     },
     Code {
+        id: "N0549",
+        title: "the role of the PostgreSQL destination may do more than it needs",
+        explain: "\
+The destination writes as a superuser. `validate --connect` prints the role and the grants that are enough; a role that can
+do no more can also break no more.",
+    },
+    Code {
         id: "E0560",
         title: "a stream without a key cannot be upserted into PostgreSQL",
         explain: "\

@@ -22,7 +22,7 @@
 use std::collections::BTreeMap;
 
 use api::{Holds, Lane, Owner};
-use model::{Checkpoint, SchemaId, StreamId};
+use model::{Checkpoint, DestinationId, PipelineId, SchemaId, StreamId};
 use serde::{Deserialize, Serialize};
 use tokio_postgres::types::{ToSql, Type};
 
@@ -214,8 +214,7 @@ fn decode(row: &tokio_postgres::Row) -> Result<LedgerRow, String> {
     })
 }
 
-/// Every lane that has a row here. What does not decode is shown empty: this is for the check that no two lanes write one
-/// table.
+/// Every lane that has a row here, for the check that no two lanes write one table.
 pub(crate) async fn tenants(link: &Link) -> Result<Vec<Tenant>> {
     let rows = link
         .query(
@@ -224,13 +223,22 @@ pub(crate) async fn tenants(link: &Link) -> Result<Vec<Tenant>> {
         )
         .await
         .map_err(sql("read the ledger"))?;
-    let tenant = |row: &tokio_postgres::Row| Tenant {
-        pipeline: row.get(0),
-        destination: row.get(1),
+    rows.iter().map(tenant).collect()
+}
+
+fn tenant(row: &tokio_postgres::Row) -> Result<Tenant> {
+    let (pipeline, destination): (String, String) = (row.get(0), row.get(1));
+    let streams = serde_json::from_str(row.get(3)).map_err(|error| Error::BadLedger {
+        pipeline: PipelineId::new(pipeline.as_str()),
+        destination: DestinationId::new(destination.as_str()),
+        what: format!("column `streams` does not decode: {error}"),
+    })?;
+    Ok(Tenant {
+        pipeline,
+        destination,
         lane: row.get(2),
-        streams: serde_json::from_str(row.get(3)).unwrap_or_default(),
-    };
-    Ok(rows.iter().map(tenant).collect())
+        streams,
+    })
 }
 
 /// Takes the next generation by compare-and-set, inside an open transaction; creates the row where there is none. Waits for

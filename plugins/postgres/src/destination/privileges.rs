@@ -50,7 +50,8 @@ async fn findings(manner: &Manner) -> super::error::Result<Vec<api::Error>> {
          (SELECT string_agg(w, ', ') FROM unnest(ARRAY[{}]) w \
             LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = w \
             WHERE CASE WHEN n.oid IS NULL THEN NOT has_database_privilege(current_database(), 'CREATE') \
-              ELSE NOT has_schema_privilege(n.oid, 'USAGE') OR NOT has_schema_privilege(n.oid, 'CREATE') END)",
+              ELSE NOT has_schema_privilege(n.oid, 'USAGE') OR NOT has_schema_privilege(n.oid, 'CREATE') END), \
+         (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user)",
         literals.join(", ")
     );
     let rows = link
@@ -90,11 +91,21 @@ async fn findings(manner: &Manner) -> super::error::Result<Vec<api::Error>> {
             manner.settings,
             missing.join(", and ")
         );
-        let grants = least_privilege(&role, &database, &schemas, manner.triggers);
-        findings.push(
-            api::Error::new("E0544", api::Retry::Operator, message)
-                .hint(format!("run as an administrator: {};", grants[1..].join("; "))),
+        findings.push(api::Error::new("E0544", api::Retry::Operator, message).hint(format!(
+            "run as an administrator: {};",
+            least_privilege(&role, &database, &schemas, manner.triggers)[1..].join("; ")
+        )));
+    }
+    if is_true(6) {
+        let message = format!(
+            "role `{role}` is a superuser: writing `{}` needs far less",
+            manner.settings
         );
+        let enough = least_privilege("highwater", &database, &schemas, manner.triggers);
+        findings.push(api::Error::new("N0549", api::Retry::Operator, message).hint(format!(
+            "this is enough, run as an administrator: {};",
+            enough.join("; ")
+        )));
     }
     Ok(findings)
 }

@@ -133,3 +133,25 @@ async fn two_pipelines_never_write_one_table() {
     second.apply(insert(1)).await.unwrap();
     assert_eq!(database.lines("SELECT id FROM mine.items").await, ["1"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_of_another_lane_that_does_not_decode_is_named() {
+    let Some(database) = Database::new().await else { return };
+    let mut session = open(&database, &sample::lane()).await.unwrap();
+    database
+        .run(
+            r#"INSERT INTO _highwater.ledger (pipeline, destination, lane, format, generation, owner, streams)
+               VALUES ('old', 'copy', 0, 1, 1, '{}', 'not json')"#,
+        )
+        .await;
+    let error = session.apply(insert(1)).await.unwrap_err();
+    assert_eq!(error.code(), "E0541", "{error:?}");
+    assert!(error.to_string().contains("`old`/`copy`"), "{error}");
+    database
+        .run("DELETE FROM _highwater.ledger WHERE pipeline = 'old'")
+        .await;
+    drop(session);
+    let mut session = open(&database, &sample::lane()).await.unwrap();
+    session.apply(insert(1)).await.unwrap();
+    assert_eq!(database.lines("SELECT id FROM items").await, ["1"]);
+}

@@ -95,3 +95,22 @@ async fn check_says_what_a_role_lacks_and_changes_nothing() {
         ["0"]
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_tells_a_superuser_which_role_is_enough() {
+    let Some(database) = Database::new().await else { return };
+    let spec = json!({ "url": database.url(), "schema": "shop" });
+    let mut destination = database.destination_with(spec, DestinationOptions::default());
+    let findings = destination.check().await.unwrap();
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert_eq!(findings[0].code(), "N0549");
+    assert_eq!(
+        findings[0].remedy().unwrap(),
+        format!(
+            "this is enough, run as an administrator: CREATE ROLE \"highwater\" LOGIN PASSWORD '...'; \
+             GRANT CONNECT, TEMPORARY ON DATABASE \"{}\" TO \"highwater\"; \
+             CREATE SCHEMA \"_highwater\" AUTHORIZATION \"highwater\"; CREATE SCHEMA \"shop\" AUTHORIZATION \"highwater\";",
+            database.name()
+        )
+    );
+}

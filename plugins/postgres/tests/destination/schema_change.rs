@@ -65,6 +65,49 @@ async fn created_table_has_the_sources_types_key_and_not_nulls() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn column_of_a_users_type_gets_that_type_where_the_target_has_it() {
+    let Some(database) = Database::new().await else { return };
+    database
+        .run("CREATE TYPE mood AS ENUM ('glad', 'sad'); CREATE EXTENSION IF NOT EXISTS citext; CREATE DOMAIN pence AS bigint")
+        .await;
+    let schema = shape(&[
+        id(),
+        ("mood", "\"public\".\"mood\"", DataType::Utf8, true),
+        (
+            "moods",
+            "\"public\".\"mood\"[]",
+            DataType::new_list(DataType::Utf8, true),
+            true,
+        ),
+        ("other", "\"public\".\"not_here\"", DataType::Utf8, true),
+        // An extension is found in whatever schema it was installed.
+        ("tag", "\"extensions\".\"citext\"", DataType::Utf8, true),
+        ("price", "\"public\".\"pence\"", DataType::Int64, true),
+    ]);
+    let row = json!({"id": 1, "mood": "sad", "moods": ["glad", "sad"], "other": "x", "tag": "Ab", "price": 5});
+    apply(&database, DestinationOptions::default(), &[(&schema, row)])
+        .await
+        .unwrap();
+    assert_eq!(
+        database.lines(SHAPE).await,
+        [
+            "id, bigint, t",
+            "mood, mood, f",
+            "moods, mood[], f",
+            "other, text, f",
+            "tag, citext, f",
+            "price, pence, f"
+        ]
+    );
+    assert_eq!(
+        database
+            .lines("SELECT mood > 'glad', moods, other, tag = 'aB', price FROM items")
+            .await,
+        ["t, {glad,sad}, x, t, 5"]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn column_that_the_source_drops_stays_and_may_be_null() {
     let Some(database) = Database::new().await else { return };
     let before = shape(&[id(), ("code", "text", DataType::Utf8, false)]);
