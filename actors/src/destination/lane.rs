@@ -750,8 +750,11 @@ fn in_plan(checkpoint: &Checkpoint, streams: &[StreamId]) -> Checkpoint {
     kept
 }
 
+/// What is due already needs no timer: that would be ready a moment later, and until then an inbox that is never empty would win
+/// every time.
 async fn sleep_until(at: Option<Instant>) {
     match at {
+        Some(at) if at <= Instant::now() => {}
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
     }

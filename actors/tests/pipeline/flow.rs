@@ -36,6 +36,23 @@ async fn drain_commits_everything_that_was_received_and_ends_as_drained() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn full_batch_is_committed_although_more_is_waiting() {
+    let mut stage = Stage::new(["a"]);
+    stage.script.set_pages(50, 1_000);
+    stage.sides[0].batch.rows_max = 100;
+    stage.sides[0].batch.wait_max = Duration::from_secs(3600);
+    // Slower than the source, so that something always waits.
+    stage.sides[0].pace.delays(Duration::from_millis(2), Duration::ZERO);
+    (0..5_000).for_each(|id| stage.insert(id));
+    let commits = stage.sides[0].replica.commits();
+    let runtime = stage.start().await;
+    stage.until_equal().await;
+    let count = *commits.borrow();
+    assert!(count >= 50, "5,000 rows in {count} commits of at most 100 rows");
+    assert!(runtime.drain(DEADLINE).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn second_runtime_goes_on_where_the_first_stopped() {
     let stage = Stage::new(["a", "b"]);
     (0..100).for_each(|id| stage.insert(id));

@@ -24,6 +24,7 @@ pub(crate) struct Side {
     pub(crate) faults: Faults,
     pub(crate) pace: Pace,
     pub(crate) when_behind: WhenBehind,
+    pub(crate) batch: BatchLimits,
     pub(crate) plan_hash: String,
 }
 
@@ -49,6 +50,11 @@ impl Side {
             faults: Faults::none(),
             pace: Pace::full(),
             when_behind: WhenBehind::Hold,
+            batch: BatchLimits {
+                bytes_max: 1 << 20,
+                rows_max: 10_000,
+                wait_max: Duration::from_millis(5),
+            },
             plan_hash: "plan".to_owned(),
         }
     }
@@ -167,11 +173,7 @@ fn destination(side: &Side) -> DestinationSpec {
         capabilities: side.replica.destination(DestinationOptions::default()).capabilities(),
         make: Arc::new(make),
         transformers: Vec::new(),
-        batch: BatchLimits {
-            bytes_max: 1 << 20,
-            rows_max: 10_000,
-            wait_max: Duration::from_millis(5),
-        },
+        batch: side.batch,
         retry: Backoff {
             min: Duration::from_millis(5),
             max: Duration::from_millis(50),
