@@ -149,17 +149,14 @@ fn render_trouble(name: &str, trouble: &Trouble) -> String {
 
 fn streams(pipeline: &Pipeline, has_streams: bool) -> String {
     let is_live = |stream: &&Stream| stream.destinations.values().all(|state| state == "live");
+    // A stream that one destination has and another is still getting is not waiting.
+    let is_waiting =
+        |stream: &&Stream| stream.read.is_none() && stream.destinations.values().all(|state| state == "none");
     let reading: Vec<&Stream> = pipeline.streams.iter().filter(|stream| stream.read.is_some()).collect();
     let live = pipeline.streams.iter().filter(is_live).count();
-    let waiting = pipeline
-        .streams
-        .iter()
-        .filter(|s| !is_live(s) && s.read.is_none())
-        .count();
-    let mut text = format!(
-        "streams  {live} live · {} snapshot · {waiting} waiting\n",
-        reading.len()
-    );
+    let waiting = pipeline.streams.iter().filter(|s| !is_live(s) && is_waiting(s)).count();
+    let snapshot = pipeline.streams.len() - live - waiting;
+    let mut text = format!("streams  {live} live · {snapshot} snapshot · {waiting} waiting\n");
     let shown = if has_streams { reading.len() } else { READS_SHOWN_MAX };
     for stream in reading.iter().take(shown) {
         let Some(read) = &stream.read else { continue };
