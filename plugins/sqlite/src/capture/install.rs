@@ -17,6 +17,7 @@
 use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use serde::{Deserialize, Serialize};
 
 use super::marks;
 use super::names::{Names, is_ours};
@@ -105,19 +106,37 @@ impl Captured {
     }
 }
 
+/// When capture is put right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Occasion {
+    /// The source is opened: capture that was given up begins anew, with a new history.
+    Opening,
+    /// The source is being read: capture that was given up stays so, and is an error.
+    Reading {
+        /// The newest `seq` at which all of capture was seen to be in order; rows after it may have been written while it
+        /// was not. 0 if that is not known.
+        verified: i64,
+    },
+}
+
 /// Makes capture of `streams` (and of nothing else) what it should be, in one transaction.
-///
-/// `verified`: the newest `seq` at which all of it was seen to be in order; rows after it may have been written while it
-/// was not. Pass 0 if that is not known; the newest mark is used then, because marks are written only while it is.
-pub(crate) fn ensure(conn: &mut Connection, names: &Names, streams: &[String], verified: i64) -> Result<Captured> {
+pub(crate) fn ensure(conn: &mut Connection, names: &Names, streams: &[String], occasion: Occasion) -> Result<Captured> {
     fail::fail_point!("sqlite.source.before_install");
+    // Marks are written only while capture is in order, so the newest one says how far it was. It is looked for before
+    // anything is locked: that walks over all that was written since.
+    let newest_mark = match is_installed(conn, names)? {
+        true => marks::newest(conn, names)?,
+        false => None,
+    };
     let tx = conn
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(sql("begin a transaction to set up capture"))?;
     let mut work = Work {
         conn: &tx,
         names,
-        verified,
+        occasion,
+        newest_mark,
+        verified: 0,
         did_write: false,
     };
     let captured = work.ensure(streams)?;
@@ -154,8 +173,27 @@ pub(crate) fn remove(conn: &mut Connection, names: &Names) -> Result<()> {
     Ok(())
 }
 
+/// How full a change table was when capture was given up. Stored as JSON under `stopped`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Full {
+    pub(crate) rows: u64,
+    pub(crate) rows_max: u64,
+}
+
+impl Full {
+    pub(crate) fn error(self, conn: &Connection) -> Error {
+        Error::ChangesFull {
+            path: crate::connection::path_of(conn),
+            rows: self.rows,
+            rows_max: self.rows_max,
+        }
+    }
+}
+
 /// Removes the triggers of a pipeline whose change table is full, and leaves a note; the user's writes go on.
-pub(crate) fn stop(conn: &mut Connection, names: &Names) -> Result<()> {
+pub(crate) fn stop(conn: &mut Connection, names: &Names, full: Full) -> Result<()> {
+    fail::fail_point!("sqlite.source.before_stop_capture");
+    let note = serde_json::to_string(&full).map_err(|e| internal(conn, &e))?;
     let tx = conn
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(sql("begin a transaction to stop capture"))?;
@@ -165,8 +203,9 @@ pub(crate) fn stop(conn: &mut Connection, names: &Names) -> Result<()> {
     {
         drop_triggers(&tx, layout)?;
     }
-    set_meta(&tx, names, "stopped", "the change table was full")?;
+    set_meta(&tx, names, "stopped", &note)?;
     tx.commit().map_err(sql("commit the end of capture"))?;
+    fail::fail_point!("sqlite.source.after_stop_capture");
     Ok(())
 }
 
@@ -196,6 +235,10 @@ pub(crate) fn triggers_are_in_place(conn: &Connection, captured: &Captured) -> R
 struct Work<'a> {
     conn: &'a Connection,
     names: &'a Names,
+    occasion: Occasion,
+    /// As it was before the transaction began.
+    newest_mark: Option<marks::Mark>,
+    /// Up to here capture was in order.
     verified: i64,
     did_write: bool,
 }
@@ -204,9 +247,7 @@ impl Work<'_> {
     fn ensure(&mut self, streams: &[String]) -> Result<Captured> {
         let stopped_before = self.ensure_tables()?;
         let mut layouts = load_layouts(self.conn, self.names)?;
-        self.verified = self
-            .verified
-            .max(marks::newest(self.conn, self.names)?.map_or(0, |mark| mark.seq));
+        self.verified = self.verified()?;
         let mut verdicts = Vec::with_capacity(streams.len());
         let wanted = |layout: &Layout| streams.iter().any(|s| s.eq_ignore_ascii_case(&layout.stream));
         let unwanted: Vec<i64> = layouts
@@ -239,6 +280,19 @@ impl Work<'_> {
         })
     }
 
+    /// Up to which `seq` capture is known to have been in order.
+    fn verified(&self) -> Result<i64> {
+        let seen = match self.occasion {
+            Occasion::Opening => 0,
+            Occasion::Reading { verified } => verified,
+        };
+        match self.newest_mark {
+            // Somebody may have made the tables anew since it was looked for.
+            Some(mark) if marks::is_there(self.conn, self.names, mark)? => Ok(seen.max(mark.seq)),
+            _ => Ok(seen),
+        }
+    }
+
     /// Makes our tables. If some are missing or capture was stopped, what was captured is worth nothing: a new history.
     fn ensure_tables(&mut self) -> Result<bool> {
         let all = [
@@ -254,9 +308,13 @@ impl Work<'_> {
         let mut stopped_before = false;
         if found == all.len() {
             self.check_ours()?;
-            stopped_before = meta(self.conn, self.names, "stopped")?.is_some();
-            if !stopped_before {
-                return Ok(false);
+            match (meta(self.conn, self.names, "stopped")?, self.occasion) {
+                (None, _) => return Ok(false),
+                (Some(_), Occasion::Opening) => stopped_before = true,
+                (Some(note), Occasion::Reading { .. }) => {
+                    let full: Full = serde_json::from_str(&note).map_err(|e| internal(self.conn, &e))?;
+                    return Err(full.error(self.conn));
+                }
             }
         }
         self.did_write = true;

@@ -37,7 +37,7 @@ use super::position::{self, Bound, Proof};
 use super::reads::{Cut, Read, Request};
 use super::shape::StreamShape;
 use super::shared::Shared;
-use crate::capture::install::{self, Captured, Verdict};
+use crate::capture::install::{self, Captured, Occasion, Verdict};
 use crate::capture::marks::{self, Mark};
 use crate::capture::names::Names;
 use crate::connection::FileIdentity;
@@ -622,7 +622,14 @@ impl Engine {
             .iter()
             .map(|planned| planned.id.name().to_owned())
             .collect();
-        *captured = install::ensure(conn, names, &streams, self.verified)?;
+        *captured = install::ensure(
+            conn,
+            names,
+            &streams,
+            Occasion::Reading {
+                verified: self.verified,
+            },
+        )?;
         if captured.history != history {
             return Err(self.gone("the change table"));
         }

@@ -575,6 +575,9 @@ impl PollEngine {
             };
             self.streams[i].at = Some(newest(&self.conn, &self.streams[i])?.unwrap_or(lowest));
         }
+        if request.destinations.is_none() {
+            self.reads.retain(|read| &read.stream != id);
+        }
         let shape = Arc::clone(&self.streams[i].shape);
         let cut = if shape.order.is_some() {
             Cut::ByKey
