@@ -18,9 +18,9 @@ use rusqlite::Connection;
 
 use super::shared::Shared;
 use super::spec::ChangesLimits;
-use crate::capture::install::Full;
+use crate::capture::marks;
 use crate::capture::names::Names;
-use crate::capture::{install, marks};
+use crate::capture::removal::{self, Full};
 use crate::error::{Error, Result, is_passing};
 
 const MARK_ROWS: i64 = 10_000;
@@ -119,7 +119,7 @@ impl Keeper {
                 rows: waiting,
                 rows_max: self.limits.rows_max,
             };
-            install::stop(&mut self.conn, &self.names, full)?;
+            removal::stop(&mut self.conn, &self.names, full)?;
             return Err(full.error(&self.conn));
         }
         if waiting > self.limits.rows_warn && self.warned_at.is_none_or(|at| at.elapsed() >= WARN_EVERY) {

@@ -45,7 +45,7 @@ pub use self::spec::{Capture, SqliteSourceSpec};
 use crate::capture::install::Occasion;
 use crate::capture::names::Names;
 use crate::capture::table::{self, Table};
-use crate::capture::{install, marks};
+use crate::capture::{install, marks, meta, removal};
 use crate::connection::{self, Access, FileIdentity, OpenError};
 use crate::error::{Error, Result, sql};
 
@@ -139,8 +139,8 @@ impl Source for SqliteSource {
         }
         blocking(&self.path, move || {
             let mut conn = open_connection(&path, Access::Write)?;
-            let was_installed = install::is_installed(&conn, &names)?;
-            install::remove(&mut conn, &names)?;
+            let was_installed = meta::is_installed(&conn, &names)?;
+            removal::remove(&mut conn, &names)?;
             Ok(was_installed
                 .then(|| {
                     format!(

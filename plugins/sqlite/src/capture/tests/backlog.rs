@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::super::install::{Full, Occasion, Verdict, ensure, stop};
+use super::super::install::{Occasion, ensure};
+use super::super::removal::{Full, stop};
+use super::super::verdict::Verdict;
 use super::Db;
 use crate::error::Error;
 

@@ -1,8 +1,10 @@
 //! The user's own DDL works, and what it does to capture is seen.
 
-use super::super::install::{RereadReason, Verdict, ensure, remove, triggers_are_in_place};
+use super::super::install::{ensure, triggers_are_in_place};
 use super::super::marks;
 use super::super::names::Names;
+use super::super::removal::remove;
+use super::super::verdict::{RereadReason, Verdict};
 use super::{Db, Rows};
 
 const ORDERS: &str = "CREATE TABLE orders(id INTEGER PRIMARY KEY, email TEXT, note TEXT, total REAL);

@@ -11,9 +11,10 @@ use std::collections::BTreeMap;
 use rusqlite::Connection;
 use rusqlite::types::Value;
 
-use super::install::{Captured, Occasion, Verdict, ensure};
+use super::install::{Captured, Occasion, ensure};
 use super::names::Names;
 use super::triggers::ChangeOp;
+use super::verdict::Verdict;
 
 /// A database file with capture, seen from the user's side (`user`) and from ours (`ours`).
 pub(super) struct Db {
