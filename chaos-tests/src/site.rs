@@ -94,6 +94,8 @@ impl Destination {
 /// What is configured.
 #[derive(Clone)]
 pub struct Layout {
+    /// Further fields of the source's spec, each with a comma before it; empty for none.
+    pub source_fields: &'static str,
     /// The streams.
     pub tables: Vec<Table>,
     /// The pipeline's transformers, as a YAML flow list.
@@ -110,6 +112,7 @@ impl Layout {
     /// All tables to these destinations.
     pub fn of(destinations: Vec<Destination>) -> Self {
         Layout {
+            source_fields: "",
             tables: Table::ALL.to_vec(),
             chain: "[]",
             destinations,
@@ -132,7 +135,7 @@ impl Layout {
              \x20 {PIPELINE}:\n\
              \x20   source:\n\
              \x20     connector: sqlite\n\
-             \x20     spec: {{ path: {} }}\n\
+             \x20     spec: {{ path: {}{} }}\n\
              \x20     streams: [{}]\n\
              \x20   transformers: {}\n\
              \x20   destinations:\n",
@@ -140,6 +143,7 @@ impl Layout {
             self.memory_limit,
             self.window_max,
             dir.join("shop.db").display(),
+            self.source_fields,
             streams.join(", "),
             self.chain,
         );

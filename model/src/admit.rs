@@ -15,8 +15,8 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Admission {
     /// What to write; `None` if nothing is left but movement. Unchanged changesets are shared, not copied, so the delta
-    /// inside is the source's: this destination moves by `delta` here. Parts of a large transaction are always handed on, if
-    /// need be without rows, so that their `First` and `Last` are seen.
+    /// inside is the source's: this destination moves by `delta` here. Parts of a transaction are always handed on, if need be
+    /// without rows or control, so that their `First` and `Last` are seen.
     pub changeset: Option<Arc<ChangeSet>>,
     /// How this destination's checkpoint moves.
     pub delta: Delta,
@@ -100,23 +100,24 @@ impl Checkpoint {
     /// | existing row | the stream is reading that run, and the page is after the range's mark or was given up |
     /// | begin of a read | the destination is meant, and has seen neither this run nor a later one |
     /// | end of a read | the stream is reading that run |
-    /// | truncate, delete-where | its position is after the mark, and the stream is held |
-    /// | schema | the stream is held, and its position, if it has one, is after the mark |
+    /// | truncate, delete-where | its position, or its transaction, is after the mark, and the stream is held |
+    /// | schema | the stream is held, and its position or transaction, if it has one, is after the mark |
     /// | movement of a log | it goes beyond the mark; it starts at the mark |
     /// | movement of a range | the same, and the stream is reading that run |
     /// | state of a stream | with the control that brings it; a page that was given up and is read again is no longer listed |
     ///
     /// A stream that is not held keeps nothing but the beginning of its read.
     ///
-    /// The parts of a large transaction are admitted one by one against the same checkpoint: apply the returned delta only
+    /// The parts of a transaction are admitted one by one against the same checkpoint: apply the returned delta only
     /// where it is not empty, which is at the last part.
     pub fn admit(&self, who: &DestinationId, changeset: &Arc<ChangeSet>) -> Result<Admission, AdmitError> {
         let delta = self.admit_delta(who, changeset)?;
         let changeset = match &changeset.body {
-            Body::Control(control) => {
-                let takes = self.takes_control(who, control, &changeset.delta)?;
-                takes.then(|| Arc::clone(changeset))
-            }
+            Body::Control(control) => match self.takes_control(who, control, changeset)? {
+                true => Some(Arc::clone(changeset)),
+                false if changeset.part == Part::Whole => None,
+                false => Some(Arc::new(changeset.emptied())),
+            },
             Body::Rows(batches) => self.admit_rows(changeset, batches)?,
         };
         Ok(Admission { changeset, delta })
@@ -145,7 +146,7 @@ impl Checkpoint {
         }
         match &changeset.body {
             Body::Control(control) => {
-                if self.takes_control(who, control, &changeset.delta)? {
+                if self.takes_control(who, control, changeset)? {
                     admitted.streams.clone_from(&changeset.delta.streams);
                 }
             }
@@ -210,7 +211,8 @@ impl Checkpoint {
         }
     }
 
-    fn takes_control(&self, who: &DestinationId, control: &Control, delta: &Delta) -> Result<bool, AdmitError> {
+    fn takes_control(&self, who: &DestinationId, control: &Control, changeset: &ChangeSet) -> Result<bool, AdmitError> {
+        let is_placed = changeset.place.is_some() || !changeset.delta.moves.is_empty();
         match control {
             Control::BeginRead {
                 schema,
@@ -238,22 +240,29 @@ impl Checkpoint {
                 if !self.streams.contains_key(stream) {
                     return Ok(false);
                 }
-                if delta.moves.is_empty() {
+                if !is_placed {
                     return Err(AdmitError::Unplaced {
                         control: control.name(),
                         stream: stream.clone(),
                     });
                 }
-                Ok(self.is_new(delta))
+                Ok(self.is_new(changeset))
             }
             Control::Schema { schema } => {
-                Ok(self.streams.contains_key(schema.stream()) && (delta.moves.is_empty() || self.is_new(delta)))
+                Ok(self.streams.contains_key(schema.stream()) && (!is_placed || self.is_new(changeset)))
             }
         }
     }
 
-    fn is_new(&self, delta: &Delta) -> bool {
-        delta.moves.iter().any(|m| !self.mark(&m.partition).covers(m.to.order))
+    /// Whether a control's place is after the mark.
+    fn is_new(&self, changeset: &ChangeSet) -> bool {
+        match &changeset.place {
+            Some(place) => !self.mark(&place.log).covers(place.order),
+            None => {
+                let mut moves = changeset.delta.moves.iter();
+                moves.any(|m| !self.mark(&m.partition).covers(m.to.order))
+            }
+        }
     }
 
     fn admit_rows(&self, changeset: &Arc<ChangeSet>, batches: &[Batch]) -> Result<Option<Arc<ChangeSet>>, AdmitError> {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::{Batch, Delta, DestinationId, StreamId, StreamSchema};
+use crate::{Batch, Delta, DestinationId, Order, Partition, StreamId, StreamSchema};
 
 /// How a changeset relates to the source transaction it carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -47,7 +47,7 @@ pub struct Predicate {
     pub terms: Vec<(String, Test, arrow::array::ArrayRef)>,
 }
 
-/// What is not a row. Travels alone in its changeset.
+/// What is not a row. Travels alone in its changeset, which may be a part of a transaction where [`Control::may_be_part`].
 #[derive(Debug, Clone)]
 pub enum Control {
     /// Every row of the stream went.
@@ -99,6 +99,11 @@ impl Control {
         }
     }
 
+    /// Whether it may stand between the rows of a transaction. A read begins and ends between transactions.
+    pub fn may_be_part(&self) -> bool {
+        !matches!(self, Control::BeginRead { .. } | Control::EndRead { .. })
+    }
+
     /// The word for logs and metrics.
     pub fn name(&self) -> &'static str {
         match self {
@@ -120,6 +125,15 @@ pub enum Body {
     Control(Control),
 }
 
+/// The transaction that a control is a part of. Rows say it themselves, in their commits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The log.
+    pub log: Partition,
+    /// Where the transaction ends in it.
+    pub order: Order,
+}
+
 /// An interval `(from, to]` of source positions and what happened in it.
 #[derive(Clone)]
 pub struct ChangeSet {
@@ -129,6 +143,8 @@ pub struct ChangeSet {
     pub part: Part,
     /// The rows, or a control.
     pub body: Body,
+    /// Of a control that is a part of a transaction, the transaction; `None` for everything else.
+    pub place: Option<Place>,
     /// Arrow bytes of the body; what credit and the memory budget count.
     pub size_bytes: usize,
 }
@@ -150,6 +166,7 @@ impl ChangeSet {
             delta,
             part,
             body: Body::Rows(batches),
+            place: None,
             size_bytes,
         }
     }
@@ -160,7 +177,48 @@ impl ChangeSet {
             delta,
             part: Part::Whole,
             body: Body::Control(control),
+            place: None,
             size_bytes: 0,
+        }
+    }
+
+    /// A control that stands between the rows of a transaction.
+    pub fn control_part(part: Part, delta: Delta, control: Control, place: Place) -> Self {
+        debug_assert!(
+            part.ends_consistent() || delta.is_empty(),
+            "only the last part moves positions"
+        );
+        debug_assert!(
+            part != Part::Whole && control.may_be_part(),
+            "`{}` is no part of a transaction",
+            control.name()
+        );
+        ChangeSet {
+            part,
+            place: Some(place),
+            ..ChangeSet::control(delta, control)
+        }
+    }
+
+    /// The same with another control.
+    pub fn with_control(&self, control: Control) -> Self {
+        ChangeSet {
+            body: Body::Control(control),
+            ..self.clone()
+        }
+    }
+
+    /// The same without its rows or its control: what is left moves positions, or keeps the parts of a transaction together.
+    pub fn emptied(&self) -> Self {
+        Self::part(self.part, self.delta.clone(), Vec::new())
+    }
+
+    /// Where a control stands in its log; `None` if nobody said.
+    pub fn control_order(&self) -> Option<Order> {
+        let moved = || self.delta.moves.iter().find(|m| m.partition.is_log());
+        match &self.place {
+            Some(place) => Some(place.order),
+            None => moved().map(|m| m.to.order),
         }
     }
 

@@ -24,7 +24,7 @@ mod types;
 
 pub use admit::{Admission, AdmitError};
 pub use batch::{Batch, Before, Commit, Op, Ops, PageTags, Unavailable};
-pub use changeset::{Body, ChangeSet, Control, Part, Predicate, Test};
+pub use changeset::{Body, ChangeSet, Control, Part, Place, Predicate, Test};
 pub use checkpoint::{Checkpoint, Delta, DeltaError, Mark, Move, StreamState};
 pub use code::Code;
 pub use name::{DestinationId, PipelineId};

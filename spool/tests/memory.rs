@@ -7,7 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::FutureExt;
 use highwater_spool::{Attach, Cursor, LaneId, MemorySpool, Next, Permit, Spool, WhenBehind};
-use model::{ChangeSet, Checkpoint, Delta, DestinationId, Order, Part, Partition, Position, StreamId, StreamState};
+use model::{
+    ChangeSet, Checkpoint, Control, Delta, DestinationId, Order, Part, Partition, Place, Position, StreamId,
+    StreamState,
+};
 use proptest::prelude::*;
 
 fn order(key: u64) -> Order {
@@ -24,6 +27,21 @@ fn changeset(key: u64, size_bytes: usize) -> Arc<ChangeSet> {
 
 fn part(part: Part, delta: Delta) -> Arc<ChangeSet> {
     Arc::new(ChangeSet::part(part, delta, Vec::new()))
+}
+
+/// A truncate between the rows of the transaction at `key`.
+fn truncate_inside(key: u64) -> Arc<ChangeSet> {
+    let place = Place {
+        log: Partition::log("log"),
+        order: order(key),
+    };
+    let stream = StreamId::new("items");
+    Arc::new(ChangeSet::control_part(
+        Part::Middle,
+        Delta::none(),
+        Control::Truncate { stream },
+        place,
+    ))
 }
 
 /// A destination that holds the log up to `key`.
@@ -149,17 +167,46 @@ async fn transaction_in_parts_is_rewound_to_its_first_part() {
     let last = Delta::of(Partition::log("log"), Some(order(1)), Position::at(order(2)));
     for piece in [
         part(Part::First, Delta::none()),
+        truncate_inside(2),
         part(Part::Middle, Delta::none()),
         part(Part::Last, last),
     ] {
         spool.append(piece, Permit::none()).await.unwrap();
     }
-    (0..3).for_each(|_| drop(ready(&mut at_a).unwrap()));
+    (0..4).for_each(|_| drop(ready(&mut at_a).unwrap()));
     assert!(at_a.rewind(&at(1)));
     let Some(Next::Delivery(delivery)) = ready(&mut at_a) else {
         panic!("delivers")
     };
     assert_eq!(delivery.changeset.part, Part::First);
+}
+
+#[tokio::test]
+async fn transaction_with_a_control_in_it_is_out_of_reach_when_it_was_evicted() {
+    let spool = MemorySpool::new(8 * KIB);
+    let a = lane("a", WhenBehind::Hold);
+    let mut at_a = cursor(&spool, &a, 0).await;
+    append(&spool, 1, 10);
+    let last = Delta::of(Partition::log("log"), Some(order(1)), Position::at(order(2)));
+    for piece in [
+        part(Part::First, Delta::none()),
+        truncate_inside(2),
+        part(Part::Last, last),
+    ] {
+        spool.append(piece, Permit::none()).await.unwrap();
+    }
+    (0..4).for_each(|_| drop(ready(&mut at_a).unwrap()));
+    for key in 3..=10 {
+        assert!(append(&spool, key, KIB), "what was read makes room");
+        ready(&mut at_a).unwrap();
+    }
+    let b = lane("b", WhenBehind::Hold);
+    for key in [0, 1, 2] {
+        assert!(!at_a.rewind(&at(key)), "what follows {key} is gone");
+        assert!(matches!(spool.cursor(&b, &at(key)).await.unwrap(), Attach::OutOfReach));
+    }
+    assert!(at_a.rewind(&at(9)));
+    assert_eq!(key_of(ready(&mut at_a).unwrap()), 10);
 }
 
 #[tokio::test]

@@ -1,10 +1,10 @@
 use std::time::Duration;
 
 use api::Retry;
-use api::testing::{Call, Fault, When};
+use api::testing::{Call, Fault, Transaction, When};
 use highwater_actors::{DestinationState, Outcome};
 
-use crate::stage::{DEADLINE, Stage, state_of, until_status};
+use crate::stage::{DEADLINE, Stage, item, state_of, until_status};
 
 /// Runs a stage of two destinations with a fault armed at the first, while rows keep coming.
 async fn survives(call: Call, when: When, fault: Fault) {
@@ -29,6 +29,30 @@ async fn survives(call: Call, when: When, fault: Fault) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn destination_that_fails_to_write_resumes_without_a_row_twice() {
     survives(Call::Write, When::Nth(2), Fault::fail(Retry::After)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn transaction_with_a_truncate_in_it_is_applied_once_after_a_failure_in_its_middle() {
+    let stage = Stage::new(["sick", "well"]);
+    let stream = stage.stream();
+    (0..50).for_each(|id| stage.insert(id));
+    let runtime = stage.start().await;
+    stage.until_equal().await;
+    for nth in 1..=3 {
+        // Writing the part before the truncate, the truncate, the part after it.
+        stage.sides[0]
+            .faults
+            .arm(Call::Write, When::Nth(nth), Fault::fail(Retry::After));
+        let refill = Transaction::new().insert(stream, item(1_000)).truncate(stream);
+        stage
+            .script
+            .commit((0..10).fold(refill, |refill, id| refill.insert(stream, item(id))));
+        stage.until_equal().await;
+        stage.insert(100);
+        stage.until_equal().await;
+    }
+    assert_eq!(stage.sides[0].faults.struck(), 3);
+    assert!(runtime.drain(DEADLINE).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,7 +1,6 @@
 //! Two PostgreSQL servers, a proxy before each, and a runtime that carries one to the other, to a SQLite database and to
 //! Parquet files at once.
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,7 +22,7 @@ use crate::oracle::Oracle;
 use crate::prefix::{Held, PrefixChecker, Verdict, Violation, compare};
 use crate::process::{Runtime, last_lines, look_every, wait_for};
 use crate::scale::Run;
-use crate::shop::{Key, Table};
+use crate::shop::Table;
 use crate::site::{PIPELINE, Seen};
 use crate::state::State;
 use crate::value::Row;
@@ -323,7 +322,7 @@ impl Site {
     }
 
     fn judge(&mut self, name: &str) -> io::Result<Verdict> {
-        let mut verdict = match name {
+        Ok(match name {
             LAKE => self.lake.check(&mut self.oracle)?,
             COPY => {
                 let shown = copy::read(&self.copy.0, self.copy.1.view(), COPY).map_err(io::Error::other)?;
@@ -337,9 +336,7 @@ impl Site {
                     .extend(self.bank(shown.rows.get(&Table::Account), verdict.is_live));
                 verdict
             }
-        };
-        self.excuse_truncated(&mut verdict);
-        Ok(verdict)
+        })
     }
 
     /// Money moves, and is neither made nor lost: said by the rows alone, whatever the history is.
@@ -349,28 +346,6 @@ impl Site {
         let sum: i64 = accounts.iter().filter_map(|row| row[1].as_int()).sum();
         let expected = self.orders.profile.rows_at_start.max(2) * BALANCE;
         (sum != expected).then(|| Violation::Files(format!("the accounts hold {sum}, expected {expected}")))
-    }
-
-    /// A TRUNCATE beside other changes is visible a moment before them, as the source's page says: rows of a batch may be
-    /// missed that the next transaction, or this one, takes away.
-    fn excuse_truncated(&mut self, verdict: &mut Verdict) {
-        let next = verdict.transaction + 1;
-        let is_bulk = |violation: &Violation| matches!(violation, Violation::Lost(Table::Bulk, _));
-        if !verdict.violations.iter().any(is_bulk) {
-            return;
-        }
-        let gone: BTreeSet<Key> = self
-            .oracle
-            .events(0, next)
-            .iter()
-            .filter(|event| event.change.table == Table::Bulk && event.change.after.is_none())
-            .filter_map(|event| event.change.before.as_ref())
-            .filter(|row| row[1].as_int().is_some_and(writer::is_truncated))
-            .map(|row| Table::Bulk.key(row))
-            .collect();
-        verdict
-            .violations
-            .retain(|violation| !matches!(violation, Violation::Lost(Table::Bulk, key) if gone.contains(key)));
     }
 
     /// Waits until every destination shows this transaction with all streams live; checks what it sees meanwhile.

@@ -129,7 +129,7 @@ pub fn last_mark(client: &Client) -> io::Result<u64> {
 }
 
 /// Whether a batch goes by TRUNCATE, and not by DELETE.
-pub fn is_truncated(batch: i64) -> bool {
+fn is_truncated(batch: i64) -> bool {
     batch % 4 == 1
 }
 

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use highwater_chaos_tests::binary::fail_points;
 use highwater_chaos_tests::drill::wait_for_commit;
-use highwater_chaos_tests::process::{Runtime, was_killed};
+use highwater_chaos_tests::process::{Runtime, wait_for, was_killed};
 use highwater_chaos_tests::scale::{Run, planned, say};
 use highwater_chaos_tests::site::{Destination, Layout, Site};
+use highwater_chaos_tests::workload::Profile;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::{RATE, small_site};
+use crate::{RATE, site, small_site};
 
 /// What has to happen for a fail-point to be passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,12 +25,15 @@ enum Story {
     Restart,
     /// It starts again after it was killed between a commit to files and their publication.
     Publication,
+    /// It starts again after so much was written that the change table is full.
+    FullChangeTable,
 }
 
 impl Story {
     fn of(fail_point: &str) -> Story {
         match fail_point {
             "files.before_roll_forward" | "files.after_roll_forward" => Story::Publication,
+            "sqlite.source.before_stop_capture" | "sqlite.source.after_stop_capture" => Story::FullChangeTable,
             "state.open_read" | "state.open_repaired" => Story::Restart,
             _ => Story::FirstRun,
         }
@@ -82,6 +86,9 @@ fn kill_at_each_fail_point_leaves_a_prefix_and_ends_equal() -> io::Result<()> {
 
 /// Runs the story of a fail-point up to the kill and from there to the end; `None` if it was not passed so often.
 fn kill_at(run: Run, name: &str, nth: u32) -> io::Result<Option<u32>> {
+    if Story::of(name) == Story::FullChangeTable {
+        return kill_when_capture_is_given_up(run, name);
+    }
     // Files are committed so often that manifests are folded within seconds.
     let lake = Destination::lake().with("write: append, batch: { wait_max: 20ms }");
     let mut site = small_site(run, Layout::of(vec![Destination::copy(), lake]));
@@ -89,7 +96,7 @@ fn kill_at(run: Run, name: &str, nth: u32) -> io::Result<Option<u32>> {
     site.note(format!("fail-point {point}"));
     site.start_writer(RATE)?;
     match Story::of(name) {
-        Story::FirstRun => {}
+        Story::FirstRun | Story::FullChangeTable => {}
         Story::Restart => {
             let mut runtime = site.start()?;
             wait_for_commit(&mut site, &mut runtime);
@@ -110,6 +117,48 @@ fn kill_at(run: Run, name: &str, nth: u32) -> io::Result<Option<u32>> {
         return Ok(None);
     }
     site.look();
+    site.settle();
+    Ok(Some(site.run.checks()))
+}
+
+/// What was not captured is unknown, so everything is read again before the end.
+fn kill_when_capture_is_given_up(run: Run, name: &str) -> io::Result<Option<u32>> {
+    const WRITTEN: u64 = 60;
+    let profile = Profile {
+        bulk_every: 20,
+        bulk_rows: 5_000,
+        ..Profile::small(run.seed)
+    };
+    let mut site = site(run, profile, Layout::of(vec![Destination::copy()]));
+    site.note(format!("fail-point {name}"));
+    let mut runtime = site.start()?;
+    site.wait_until_shown(1, PASSED_WITHIN);
+    runtime.kill()?;
+    site.write(WRITTEN)?;
+    let patient = site.layout().clone();
+    site.set_layout(Layout {
+        source_fields: ", changes_max: 1000, changes_warn: 1000, changes_stalled_after: 1ms",
+        ..patient.clone()
+    })?;
+    let mut armed = start_armed(&site, &format!("{name}:1"))?;
+    if !is_killed(&mut site, &mut armed, PASSED_WITHIN)? {
+        return Ok(None);
+    }
+    site.look();
+    site.set_layout(patient)?;
+    if name.contains(".after_") {
+        let mut runtime = site.start()?;
+        let resync = ["resync", "shop", "--destination", "copy", "--yes"];
+        let is_accepted = wait_for(PASSED_WITHIN, || {
+            let output = site.command(&resync).ok()?;
+            output.status.success().then_some(())
+        });
+        if is_accepted.is_none() {
+            site.fail("a destination of another history cannot be read again");
+        }
+        site.wait_until_shown(WRITTEN, PASSED_WITHIN);
+        runtime.kill()?;
+    }
     site.settle();
     Ok(Some(site.run.checks()))
 }

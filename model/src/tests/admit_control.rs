@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::admit::{admit, who};
-use super::{gave_up, holds, live, log, moves, orders, reading, schema_of};
-use crate::{AdmitError, ChangeSet, Checkpoint, Control, Delta, DestinationId, Page, Predicate};
+use super::{at, gave_up, holds, live, log, moves, orders, reading, schema_of};
+use crate::{AdmitError, Body, ChangeSet, Checkpoint, Control, Delta, DestinationId, Page, Part, Place, Predicate};
 
 fn begin(run: u32, destinations: Option<&[&str]>) -> Arc<ChangeSet> {
     let control = Control::BeginRead {
@@ -168,6 +168,62 @@ fn other_control_is_taken_once_by_who_holds_the_stream() {
         let (fresh, is_seen) = take(&Checkpoint::default(), &changeset);
         assert!(!is_seen && fresh.streams.is_empty());
     }
+}
+
+fn part_of(part: Part, delta: Delta, order: u64, control: Control) -> Arc<ChangeSet> {
+    let place = Place {
+        log: log(),
+        order: at(order),
+    };
+    Arc::new(ChangeSet::control_part(part, delta, control, place))
+}
+
+#[test]
+fn control_inside_a_transaction_is_taken_by_who_lacks_the_transaction() {
+    for control in [truncate(), delete_where(), schema()] {
+        let parts = [
+            part_of(Part::First, Delta::none(), 9, control.clone()),
+            part_of(Part::Middle, Delta::none(), 9, control.clone()),
+            part_of(Part::Last, moves(log(), 7, 9), 9, control),
+        ];
+        for state in [live(1), reading(1)] {
+            let lacking = holds(7, state.clone(), &[]);
+            for changeset in &parts {
+                let is_last = changeset.part == Part::Last;
+                let expected = if is_last {
+                    holds(9, state.clone(), &[])
+                } else {
+                    lacking.clone()
+                };
+                assert_eq!(take(&lacking, changeset), (expected, true), "{changeset:?}");
+            }
+        }
+        // Who has it, or does not hold the stream, still sees where the transaction begins and ends.
+        for held in [holds(9, live(1), &[]), holds(12, live(1), &[]), Checkpoint::default()] {
+            for changeset in &parts {
+                let seen = admit(&held, changeset).changeset.expect("every part is handed on");
+                assert_eq!((seen.part, seen.batches().len()), (changeset.part, 0));
+                assert!(matches!(seen.body, Body::Rows(_)), "{seen:?} at {held:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn order_of_a_control_is_that_of_its_transaction() {
+    let whole = ChangeSet::control(moves(log(), 7, 9), truncate());
+    let part = part_of(Part::Middle, Delta::none(), 11, truncate());
+    let nowhere = ChangeSet::control(Delta::none(), schema());
+    assert_eq!(
+        [whole.control_order(), part.control_order(), nowhere.control_order()],
+        [Some(at(9)), Some(at(11)), None]
+    );
+    assert_eq!(part.with_control(delete_where()).control_order(), Some(at(11)));
+    let emptied = part.emptied();
+    assert_eq!(
+        (emptied.part, emptied.place, emptied.is_progress()),
+        (Part::Middle, None, false)
+    );
 }
 
 #[test]

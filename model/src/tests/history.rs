@@ -7,7 +7,8 @@ use proptest::prelude::*;
 use super::admit::who;
 use super::{at, batch_of, live, log, orders, reading, schema_of};
 use crate::{
-    Batch, ChangeSet, Checkpoint, Control, Delta, DestinationId, Page, PageTags, Partition, Position, StreamId,
+    Batch, ChangeSet, Checkpoint, Control, Delta, DestinationId, Page, PageTags, Part, Partition, Place, Position,
+    StreamId,
 };
 
 /// Writes a history step by step, as a source would.
@@ -52,6 +53,7 @@ impl Writer {
             1 if runs > 0 => self.end(s, usize::from(detail / 2) % runs),
             2 | 3 if runs > 0 => self.page(s, usize::from(detail / 2) % runs),
             4 => self.changes(0, detail),
+            5 => self.emptied_and_filled(s, detail),
             _ => self.changes(1 + usize::from(detail % 3), detail),
         }
     }
@@ -106,16 +108,54 @@ impl Writer {
         self.history.push(Arc::new(ChangeSet::rows(delta, vec![batch])));
     }
 
+    /// One transaction in parts: rows, a truncate of the stream, rows.
+    fn emptied_and_filled(&mut self, s: usize, detail: u8) {
+        let from = self.log_end;
+        self.log_end += 3;
+        let order = self.log_end;
+        let before = self.rows_of_a_transaction(order, 1, detail);
+        let after = self.rows_of_a_transaction(order, 2, detail);
+        let control = Control::Truncate {
+            stream: self.streams[s].id.clone(),
+        };
+        let place = Place {
+            log: log(),
+            order: at(order),
+        };
+        let delta = Delta::of(log(), Some(at(from)), Position::at(at(order)));
+        let mut parts = vec![ChangeSet::part(Part::First, Delta::none(), before)];
+        match detail % 4 {
+            0 => parts.push(ChangeSet::control_part(Part::Last, delta, control, place)),
+            _ => {
+                parts.push(ChangeSet::control_part(Part::Middle, Delta::none(), control, place));
+                parts.push(ChangeSet::part(Part::Last, delta, after));
+            }
+        }
+        self.history.extend(parts.into_iter().map(Arc::new));
+    }
+
+    /// Rows of all streams that belong to the transaction of `order`.
+    fn rows_of_a_transaction(&mut self, order: u64, count: usize, detail: u8) -> Vec<Batch> {
+        self.batches(count, detail, |_| order)
+    }
+
     fn changes(&mut self, count: usize, detail: u8) {
         let from = self.log_end;
         self.log_end += 3;
+        let batches = self.batches(count, detail, |i| from + 1 + i as u64);
+        let delta = Delta::of(log(), Some(at(from)), Position::at(at(self.log_end)));
+        self.history.push(Arc::new(ChangeSet::rows(delta, batches)));
+    }
+
+    /// `count` rows of each stream; the i-th belongs to the transaction of `order_of(i)`.
+    fn batches(&mut self, count: usize, detail: u8, order_of: impl Fn(usize) -> u64) -> Vec<Batch> {
         let mut batches = Vec::new();
         for written in &self.streams {
             if count == 0 {
                 continue;
             }
             let first_row = self.next_row;
-            let lines = (0..count).map(|i| format!("{}: i {} y", from + 1 + i as u64, first_row + i as i64));
+            let lines = (0..count).map(|i| format!("{}: i {} y", order_of(i), first_row + i as i64));
             let mut batch = batch_of(&written.id, &lines.collect::<Vec<_>>().join(" | "));
             self.next_row += count as i64;
             let tags = written.reading.iter().map(|&(run, pages)| {
@@ -128,8 +168,7 @@ impl Writer {
             batch.page_tags = tags.collect();
             batches.push(batch);
         }
-        let delta = Delta::of(log(), Some(at(from)), Position::at(at(self.log_end)));
-        self.history.push(Arc::new(ChangeSet::rows(delta, batches)));
+        batches
     }
 }
 
@@ -149,6 +188,12 @@ fn walk(history: &[Arc<ChangeSet>], who: &DestinationId) -> (Vec<Checkpoint>, Ve
         checkpoints.push(held.clone());
     }
     (checkpoints, taken, deltas)
+}
+
+/// The last place up to `at` that is not between the parts of a transaction: only there does anybody stand.
+fn between_transactions(history: &[Arc<ChangeSet>], at: usize) -> usize {
+    let ends = |at: &usize| *at == 0 || history[at - 1].part.ends_consistent();
+    (0..=at).rev().find(ends).unwrap_or(0)
 }
 
 fn text_of(changeset: Option<&Arc<ChangeSet>>) -> String {
@@ -187,8 +232,8 @@ proptest! {
     #[test]
     fn replay_from_anywhere_gives_what_is_missing_and_nothing_twice(history in any_history(), cut in any::<(u8, u8)>()) {
         let (checkpoints, taken, _) = walk(&history, &who());
-        let held_upto = usize::from(cut.0) % checkpoints.len();
-        let replay_from = usize::from(cut.1) % (held_upto + 1);
+        let held_upto = between_transactions(&history, usize::from(cut.0) % checkpoints.len());
+        let replay_from = between_transactions(&history, usize::from(cut.1) % (held_upto + 1));
         let mut held = checkpoints[held_upto].clone();
         for (i, changeset) in history.iter().enumerate().skip(replay_from) {
             let admission = held.admit(&who(), changeset).unwrap();

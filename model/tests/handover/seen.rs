@@ -30,6 +30,7 @@ seen! {
     progress,
     truncates,
     truncates_while_reading,
+    truncates_between_rows,
     cut_transactions,
     rows_passed_over,
     moves_into_held_pages,

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use model::{
-    ChangeSet, Checkpoint, Control, Delta, DestinationId, Mark, Page, PageTags, Part, Partition, Position, StreamState,
+    ChangeSet, Checkpoint, Control, Delta, DestinationId, Mark, Page, PageTags, Part, Partition, Place, Position,
+    StreamState,
 };
 use rand::Rng;
 
@@ -295,6 +296,10 @@ impl Source {
             let stream = stream(table).clone();
             return Ok(ChangeSet::control(delta, Control::Truncate { stream }));
         }
+        if let Work::Refill { before, table, after } = &first.work {
+            seen.truncates_between_rows += 1;
+            return Ok(self.refill(first.order, before, *table, after));
+        }
         let is_next =
             |transaction: &&Transaction| transaction.order <= limit && matches!(transaction.work, Work::Rows(_));
         let count = rng.random_range(1..5);
@@ -346,6 +351,37 @@ impl Source {
             self.queue.push_back(ChangeSet::part(part, delta, batches));
         }
         self.queue.pop_front().expect("there are at least two pieces")
+    }
+
+    /// One transaction with a truncate between its rows; a side without rows has no part of its own.
+    fn refill(&mut self, to: u64, before: &[(usize, Change)], table: usize, after: &[(usize, Change)]) -> ChangeSet {
+        let of = |changes: &[(usize, Change)]| -> Vec<(u64, usize, Change)> {
+            changes.iter().map(|&(table, change)| (to, table, change)).collect()
+        };
+        let delta = self.moved_to(to);
+        let place = Place {
+            log: log(),
+            order: order(to),
+        };
+        let stream = stream(table).clone();
+        let first = match before.is_empty() {
+            true => Part::First,
+            false => {
+                let batches = self.batches(&of(before));
+                self.queue
+                    .push_back(ChangeSet::part(Part::First, Delta::none(), batches));
+                Part::Middle
+            }
+        };
+        self.queue.push_back(ChangeSet::control_part(
+            first,
+            Delta::none(),
+            Control::Truncate { stream },
+            place,
+        ));
+        let batches = self.batches(&of(after));
+        self.queue.push_back(ChangeSet::part(Part::Last, delta, batches));
+        self.queue.pop_front().expect("there are at least two parts")
     }
 
     fn batches(&self, rows: &[(u64, usize, Change)]) -> Vec<model::Batch> {

@@ -24,6 +24,12 @@ pub(crate) enum Change {
 pub(crate) enum Work {
     Rows(Vec<(usize, Change)>),
     Truncate(usize),
+    /// Rows, then a truncate, then rows.
+    Refill {
+        before: Vec<(usize, Change)>,
+        table: usize,
+        after: Vec<(usize, Change)>,
+    },
 }
 
 #[derive(Debug)]
@@ -82,26 +88,38 @@ impl World {
     pub(crate) fn commit_something(&mut self, rng: &mut Rng8) {
         let order = self.head() + rng.random_range(1..4);
         let mut tables = self.tables_at(self.head()).clone();
-        let work = if rng.random_bool(0.02) {
-            let table = rng.random_range(0..3);
-            tables[table] = Arc::new(Table::new());
-            Work::Truncate(table)
-        } else {
-            let count = if rng.random_bool(0.1) {
-                rng.random_range(6..14)
-            } else {
-                rng.random_range(1..5)
-            };
-            let mut changes = Vec::new();
-            for _ in 0..count {
-                let t = rng.random_range(0..3);
-                let table = Arc::make_mut(&mut tables[t]);
-                self.change_something(rng, table, |change| changes.push((t, change)));
+        let table = rng.random_range(0..3);
+        let work = match rng.random_range(0..100) {
+            0..2 => {
+                tables[table] = Arc::new(Table::new());
+                Work::Truncate(table)
             }
-            Work::Rows(changes)
+            2..5 => {
+                let before = self.change_tables(rng, &mut tables, 0..3);
+                tables[table] = Arc::new(Table::new());
+                let after = self.change_tables(rng, &mut tables, 0..5);
+                Work::Refill { before, table, after }
+            }
+            5..14 => Work::Rows(self.change_tables(rng, &mut tables, 6..14)),
+            _ => Work::Rows(self.change_tables(rng, &mut tables, 1..5)),
         };
         self.states.push((order, tables));
         self.log.push(Transaction { order, work });
+    }
+
+    fn change_tables(
+        &mut self,
+        rng: &mut Rng8,
+        tables: &mut [Arc<Table>; 3],
+        count: std::ops::Range<usize>,
+    ) -> Vec<(usize, Change)> {
+        let mut changes = Vec::new();
+        for _ in 0..rng.random_range(count) {
+            let t = rng.random_range(0..3);
+            let table = Arc::make_mut(&mut tables[t]);
+            self.change_something(rng, table, |change| changes.push((t, change)));
+        }
+        changes
     }
 
     fn change_something(&mut self, rng: &mut Rng8, table: &mut Table, mut done: impl FnMut(Change)) {

@@ -56,8 +56,8 @@ pub async fn transform_changeset(transformer: &mut dyn Transformer, changeset: &
         Body::Control(control) => transform_control(transformer, control).await?,
     };
     Ok(match body {
-        Some(control) => ChangeSet::control(changeset.delta.clone(), control),
-        None => ChangeSet::rows(changeset.delta.clone(), Vec::new()),
+        Some(control) => changeset.with_control(control),
+        None => changeset.emptied(),
     })
 }
 

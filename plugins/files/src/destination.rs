@@ -14,7 +14,7 @@ use std::time::Duration;
 use api::{Capabilities, CommitPoint, Destination, Guarantee, Holds, Lane, OnSchemaChange, WriteMode, Written};
 use async_trait::async_trait;
 use fail::fail_point;
-use model::{Batch, Body, ChangeSet, Control, Delta, Order, Partition, StreamId, Timestamp};
+use model::{Batch, Body, ChangeSet, Control, Order, StreamId, Timestamp};
 
 use crate::error::{Error, Result};
 use crate::folder::{self, Folder, blocking};
@@ -179,7 +179,7 @@ impl Open {
     async fn write(self, changeset: Arc<ChangeSet>) -> Result<Self> {
         match &changeset.body {
             Body::Rows(batches) => self.write_rows(batches).await,
-            Body::Control(control) => self.write_control(control, &changeset.delta).await,
+            Body::Control(control) => self.write_control(control, changeset.control_order()).await,
         }
     }
 
@@ -204,7 +204,7 @@ impl Open {
         Ok(self)
     }
 
-    async fn write_control(mut self, control: &Control, delta: &Delta) -> Result<Self> {
+    async fn write_control(mut self, control: &Control, order: Option<Order>) -> Result<Self> {
         match control {
             Control::Schema { schema } => {
                 self.streams.take_schema(schema).await?;
@@ -220,12 +220,12 @@ impl Open {
                 };
                 // The first read of a stream has nothing to set aside.
                 match self.streams.has_rows(schema.stream()) {
-                    true => self.write_marker(marker, shape, delta).await,
+                    true => self.write_marker(marker, shape, order).await,
                     false => Ok(self),
                 }
             }
             Control::Truncate { stream } => match self.known_shape(stream).await? {
-                Some(shape) if self.streams.has_rows(stream) => self.write_marker(Marker::Truncate, shape, delta).await,
+                Some(shape) if self.streams.has_rows(stream) => self.write_marker(Marker::Truncate, shape, order).await,
                 _ => Ok(self),
             },
             Control::DeleteWhere { stream, .. } => Err(Error::DeleteWhere { stream: stream.clone() }),
@@ -233,10 +233,8 @@ impl Open {
         }
     }
 
-    async fn write_marker(mut self, marker: Marker, shape: Shape, delta: &Delta) -> Result<Self> {
-        let position = delta.moves.iter().find(|m| matches!(m.partition, Partition::Log(_)));
-        let position: Option<Order> = position.map(|m| m.to.order);
-        let row = history::marker_row(&shape.columns, marker, position).map_err(|source| Error::Rows {
+    async fn write_marker(mut self, marker: Marker, shape: Shape, order: Option<Order>) -> Result<Self> {
+        let row = history::marker_row(&shape.columns, marker, order).map_err(|source| Error::Rows {
             stream: shape.schema.stream().clone(),
             source,
         })?;

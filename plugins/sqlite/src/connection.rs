@@ -204,14 +204,31 @@ pub fn open(path: &Path, access: Access) -> Result<Connection, OpenError> {
         Access::Write => OpenFlags::SQLITE_OPEN_READ_WRITE,
         Access::Create => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
     } | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags(path, flags).map_err(|source| explain(path, source))?;
+    let conn = Connection::open_with_flags(path, flags).map_err(|source| explain(path, access, source))?;
     let ready = || {
         conn.busy_timeout(BUSY_TIMEOUT)?;
         conn.set_prepared_statement_cache_capacity(256);
         conn.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
     };
-    ready().map_err(|source| explain(path, source))?;
+    ready().map_err(|source| explain(path, access, source))?;
+    check_writable(&conn, path, access)?;
     Ok(conn)
+}
+
+/// A file that may be read but not written is opened for reading, whatever was asked for, and only the first write would
+/// fail.
+fn check_writable(conn: &Connection, path: &Path, access: Access) -> Result<(), OpenError> {
+    let is_readonly = conn
+        .is_readonly(rusqlite::MAIN_DB)
+        .map_err(|source| explain(path, access, source))?;
+    if access == Access::Read || !is_readonly {
+        return Ok(());
+    }
+    Err(OpenError::Permission {
+        path: path.to_owned(),
+        what: denied(path, access).unwrap_or_else(|| "it lies where nothing can be written".to_owned()),
+        source: None,
+    })
 }
 
 /// Settings of every connection to a source: no checkpoints, no foreign-key actions, whatever the build defaults to.
@@ -308,7 +325,7 @@ const READONLY_DIRECTORY: i32 = 1544;
 const READONLY_ROLLBACK: i32 = 776;
 
 /// Turns what SQLite said about `path` into what is the matter with it.
-pub(crate) fn explain(path: &Path, error: rusqlite::Error) -> OpenError {
+fn explain(path: &Path, access: Access, error: rusqlite::Error) -> OpenError {
     let owned = path.to_owned();
     let extended = match &error {
         rusqlite::Error::SqliteFailure(failure, _) => failure.extended_code,
@@ -343,7 +360,7 @@ pub(crate) fn explain(path: &Path, error: rusqlite::Error) -> OpenError {
             "a transaction was cut off and can only be undone by someone who may write it".to_owned(),
             error,
         ),
-        (Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied), _) => match unreadable(path) {
+        (Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied), _) => match denied(path, access) {
             Some(what) => permission(what, error),
             None => OpenError::Sqlite {
                 path: owned,
@@ -358,7 +375,7 @@ pub(crate) fn explain(path: &Path, error: rusqlite::Error) -> OpenError {
 }
 
 /// Which of the database's files is most likely the one that could not be opened, and its mode.
-fn unreadable(path: &Path) -> Option<String> {
+fn denied(path: &Path, access: Access) -> Option<String> {
     let side = |suffix: &str| {
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);
@@ -373,14 +390,18 @@ fn unreadable(path: &Path) -> Option<String> {
     }
     [path.to_owned(), wal, shm].into_iter().find_map(|file| {
         let found = std::fs::metadata(&file).ok()?;
-        let denied = rustix::fs::access(&file, rustix::fs::Access::READ_OK).is_err();
-        denied.then(|| {
-            format!(
-                "`{}` has mode {:04o}",
-                file.display(),
-                found.permissions().mode() & 0o7777
-            )
-        })
+        let may = |what| rustix::fs::access(&file, what).is_ok();
+        let mode = found.permissions().mode() & 0o7777;
+        if !may(rustix::fs::Access::READ_OK) {
+            return Some(format!("`{}` has mode {mode:04o}", file.display()));
+        }
+        if access != Access::Read && !may(rustix::fs::Access::WRITE_OK) {
+            return Some(format!(
+                "`{}` has mode {mode:04o}, and this user may not write it",
+                file.display()
+            ));
+        }
+        None
     })
 }
 

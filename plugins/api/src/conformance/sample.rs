@@ -23,8 +23,8 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use model::{
-    Batch, Before, ChangeSet, Checkpoint, Commit, Control, Delta, Op, Ops, Order, Page, Part, Partition, Position,
-    StreamId, StreamSchema, StreamState, Timestamp, Unavailable,
+    Batch, Before, Body, ChangeSet, Checkpoint, Commit, Control, Delta, Op, Ops, Order, Page, Part, Partition, Place,
+    Position, StreamId, StreamSchema, StreamState, Timestamp, Unavailable,
 };
 use serde_json::Value;
 
@@ -340,12 +340,27 @@ pub fn changeset(from: Option<u64>, to: u64, batches: impl IntoIterator<Item = B
 
 /// A transaction cut into as many parts as there are lists of batches: one `First`, one `Last`, the rest `Middle`.
 pub fn parts(from: Option<u64>, to: u64, pieces: Vec<Vec<Batch>>) -> Vec<ChangeSet> {
+    parts_with_controls(from, to, pieces.into_iter().map(Body::Rows).collect())
+}
+
+/// The same, where some parts are a control.
+pub fn parts_with_controls(from: Option<u64>, to: u64, pieces: Vec<Body>) -> Vec<ChangeSet> {
     let last = pieces.len().saturating_sub(1);
     assert!(last > 0, "a transaction in parts has at least two");
-    let cut = |(at, batches)| match at {
-        0 => ChangeSet::part(Part::First, Delta::none(), batches),
-        at if at == last => ChangeSet::part(Part::Last, delta(from, to), batches),
-        _ => ChangeSet::part(Part::Middle, Delta::none(), batches),
+    let place = Place {
+        log: log(),
+        order: position(to).order,
+    };
+    let cut = |(at, body)| {
+        let (part, delta) = match at {
+            0 => (Part::First, Delta::none()),
+            at if at == last => (Part::Last, delta(from, to)),
+            _ => (Part::Middle, Delta::none()),
+        };
+        match body {
+            Body::Rows(batches) => ChangeSet::part(part, delta, batches),
+            Body::Control(control) => ChangeSet::control_part(part, delta, control, place.clone()),
+        }
     };
     pieces.into_iter().enumerate().map(cut).collect()
 }

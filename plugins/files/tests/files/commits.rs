@@ -8,7 +8,7 @@ use api::conformance::{Row, Session, sample};
 use api::{Deletes, DestinationOptions, OnSchemaChange};
 use arrow::datatypes::{DataType, Field};
 use highwater_plugin_files::read_manifests;
-use model::{ChangeSet, Control, Page, StreamId, StreamSchema, Timestamp};
+use model::{Body, ChangeSet, Control, Page, StreamId, StreamSchema, Timestamp};
 use serde_json::json;
 
 use crate::reading::{data_files, read_file};
@@ -251,6 +251,33 @@ async fn replay_gives_the_state_of_the_source_after_reads_and_truncates() {
             (Some("truncate"), None),
         ];
         assert_eq!(markers, expected, "{format}");
+    }
+}
+
+#[tokio::test]
+async fn truncate_inside_a_transaction_stands_between_its_rows_and_shows_with_them() {
+    for format in FORMATS {
+        let base = tempfile::tempdir().unwrap();
+        let root = base.path().join("out");
+        let mut session = open(format, json!({}), base.path()).await;
+        let items = sample::items();
+        session.apply(inserts(&items, 1, [1, 2])).await.unwrap();
+        let insert = |id| Body::Rows(vec![sample::changes(&items).at(5).insert(item(id)).batch()]);
+        let stream = items.stream().clone();
+        let truncate = Body::Control(Control::Truncate { stream });
+        for part in sample::parts_with_controls(Some(1), 5, vec![insert(3), truncate, insert(4)]) {
+            assert_eq!(keys(&state(&root, "items", "id")), ["1", "2"], "{format}");
+            session.write(part).await.unwrap();
+        }
+        session.commit().await.unwrap();
+        assert_eq!(keys(&state(&root, "items", "id")), ["4"], "{format}");
+        let rows = history(&root, "items");
+        let of_transaction: Vec<_> = rows[2..]
+            .iter()
+            .map(|row| (row["_highwater_op"].as_deref(), row["_highwater_position"].as_deref()))
+            .collect();
+        let expected = ["insert", "truncate", "insert"].map(|op| (Some(op), Some("5")));
+        assert_eq!(of_transaction, expected, "{format}");
     }
 }
 

@@ -204,7 +204,7 @@ impl Session {
                 }
                 Ok(())
             }
-            Body::Control(control) => self.control(control, &changeset.delta).await,
+            Body::Control(control) => self.control(control, changeset.control_order()).await,
         }
     }
 

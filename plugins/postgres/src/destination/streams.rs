@@ -7,7 +7,7 @@ use api::{Deletes, OnSchemaChange, WriteMode};
 use arrow::array::Array as _;
 use arrow::datatypes::{DataType, Field};
 use bytes::BytesMut;
-use model::{Batch, Control, Delta, Predicate, StreamId, StreamSchema, Test};
+use model::{Batch, Control, Order, Predicate, StreamId, StreamSchema, Test};
 use tokio_postgres::types::{ToSql, Type};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -103,8 +103,8 @@ impl Session {
         Ok(())
     }
 
-    /// Applies a control. `delta` says where it stands on the log.
-    pub(super) async fn control(&mut self, control: &Control, delta: &Delta) -> Result<()> {
+    /// Applies a control, which stands at `order` in its log.
+    pub(super) async fn control(&mut self, control: &Control, order: Option<Order>) -> Result<()> {
         self.flush(control.stream()).await?;
         match control {
             Control::BeginRead {
@@ -115,7 +115,7 @@ impl Session {
             } => self.begin_read(schema, *run, *empty_first).await,
             Control::EndRead { stream, run } => self.end_read(stream, *run).await,
             Control::Schema { schema } => self.ensure_target(schema, Occasion::Goes).await,
-            Control::Truncate { stream } => self.truncate(stream, delta).await,
+            Control::Truncate { stream } => self.truncate(stream, order).await,
             Control::DeleteWhere { stream, predicate } => self.delete_where(stream, predicate).await,
         }
     }
@@ -521,7 +521,7 @@ impl Session {
     }
 
     /// By key, every row is deleted; appended, a row says that it happened.
-    async fn truncate(&mut self, stream: &StreamId, delta: &Delta) -> Result<()> {
+    async fn truncate(&mut self, stream: &StreamId, order: Option<Order>) -> Result<()> {
         let Some(entry) = self.streams.get(stream).cloned() else {
             return Ok(());
         };
@@ -529,8 +529,7 @@ impl Session {
         let relation = entry.table.relation();
         let doing = || sql(format!("empty table {relation}"));
         if entry.key.is_empty() {
-            let log = delta.moves.iter().find(|moved| moved.partition.is_log());
-            let order = log.map(|moved| moved.to.order.to_string());
+            let order = order.map(|order| order.to_string());
             let insert = format!(
                 "INSERT INTO {relation} ({}, {}, {}) VALUES ('truncate', $1, NULL)",
                 quote_ident(OP),

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use api::{Plan, PlannedStream, ReadProgress, Reservation, Snapshot};
 use model::{
-    Batch, ChangeSet, Control, Delta, Order, Page, PageTags, Part, Partition, StreamId, StreamState, Timestamp,
+    Batch, ChangeSet, Control, Delta, Order, Page, PageTags, Part, Partition, Place, StreamId, StreamState, Timestamp,
 };
 use tokio_util::task::AbortOnDropHandle;
 
@@ -82,16 +82,13 @@ pub(crate) struct Setup {
 #[derive(Debug, Clone, Copy)]
 struct Transaction {
     lsn: Lsn,
-    /// 0, and more after each truncate: see [`position`].
-    ordinal: u32,
     time: Timestamp,
     has_rows: bool,
 }
 
 impl Transaction {
-    /// The order of what comes next in it.
     fn order(&self) -> Order {
-        position::order_inside(self.lsn, self.ordinal)
+        position::order_at(self.lsn)
     }
 }
 
@@ -538,7 +535,6 @@ impl Engine {
     fn begin(&mut self, lsn: Lsn, time: Timestamp) {
         self.transaction = Some(Transaction {
             lsn,
-            ordinal: 0,
             time,
             has_rows: false,
         });
@@ -558,8 +554,6 @@ impl Engine {
         if self.is_inside {
             self.emit_pending(Part::Last, true).await?;
             self.is_inside = false;
-        } else if self.pending.is_empty() && self.announced.ordinal() > 0 {
-            self.emit_progress().await?;
         } else if !self.pending.is_empty() {
             self.pending_since.get_or_insert_with(Instant::now);
             if self.pending.bytes() >= self.changeset_max() / 2 {
@@ -614,7 +608,7 @@ impl Engine {
     /// read begins again, at the place in the log before this transaction.
     async fn read_again_before(&mut self, i: usize, order: Order) -> Result<(), Ended> {
         let stream = self.reads[i].stream.clone();
-        if self.is_inside || order.ordinal() > 0 {
+        if self.is_inside {
             return Err(Error::MovedInPart { stream }.into());
         }
         let (earlier, mut current) = self.split(order)?;
@@ -747,56 +741,34 @@ impl Engine {
             .await
     }
 
-    /// Tables that were emptied. A truncate stands alone in its changeset, so the transaction falls into segments around it,
-    /// each with a place of its own inside the transaction.
+    /// Tables that were emptied: a part of the transaction for each, between the rows before and after.
     async fn truncate(&mut self, relations: Vec<u32>) -> Result<(), Ended> {
         let streams: Vec<StreamId> = relations
             .iter()
             .filter_map(|oid| self.relations.get(oid).cloned().flatten())
             .map(|relation| relation.shape.stream().clone())
             .collect();
-        if streams.is_empty() {
-            return Ok(());
-        }
-        self.end_segment().await?;
-        for stream in streams {
-            let to = self.next_segment()?;
-            if to > self.announced {
-                let delta = self.moved_to(position::inside(to, self.setup.timeline));
-                self.emit_control(delta, Control::Truncate { stream }).await?;
-            }
-        }
-        self.next_segment()?;
-        Ok(())
-    }
-
-    /// Hands on what came before a truncate, with the transactions before.
-    async fn end_segment(&mut self) -> Result<(), Ended> {
-        let to = self.next_segment()?;
-        if self.pending.is_empty() && !self.is_inside {
-            return Ok(());
-        }
-        let log = self.setup.log.clone();
-        let batches = std::mem::take(&mut self.pending).finish(&log)?;
-        self.pending_since = None;
-        let delta = self.moved_to(position::inside(to, self.setup.timeline));
-        let part = if self.is_inside { Part::Last } else { Part::Whole };
-        self.is_inside = false;
-        let memory = match self.memory.take() {
-            Some(memory) => memory,
-            None => self.setup.emitter.reserve(0, None).await?,
-        };
-        let changeset = ChangeSet::part(part, delta, batches);
-        self.setup.emitter.emit(changeset, memory).await
-    }
-
-    fn next_segment(&mut self) -> Result<Order, Ended> {
         let Some(transaction) = &mut self.transaction else {
             return Err(self.bad("a truncate outside a transaction"));
         };
+        let order = transaction.order();
+        if streams.is_empty() || order <= self.announced {
+            return Ok(());
+        }
         transaction.has_rows = true;
-        transaction.ordinal += 1;
-        Ok(transaction.order())
+        self.emit_part(order).await?;
+        for stream in streams {
+            let part = if self.is_inside { Part::Middle } else { Part::First };
+            self.is_inside = true;
+            let place = Place {
+                log: self.setup.log.clone(),
+                order,
+            };
+            let control = ChangeSet::control_part(part, Delta::none(), Control::Truncate { stream }, place);
+            let memory = self.setup.emitter.reserve(0, None).await?;
+            self.setup.emitter.emit(control, memory).await?;
+        }
+        Ok(())
     }
 
     /// What a RELATION message describes, as a stream of the plan.

@@ -5,10 +5,6 @@
 //! exactly the transactions whose commit LSN is at most K; what PostgreSQL calls a flushed LSN F is the position F - 1,
 //! because it covers the commit records that begin before F.
 //!
-//! A TRUNCATE stands alone in its changeset, so a transaction with one falls into segments: what comes before it, the truncates,
-//! what comes after. Segment n has the ordinal n, and a position inside a transaction has an ordinal above 0: whoever stands
-//! there gets the transaction again, and passes over the segments that it has.
-//!
 //! The token is the timeline, a big-endian 32-bit integer.
 //!
 //! Range: the order is the number of the last whole page; the token is that page's upper bound: `k` and the key
@@ -24,14 +20,9 @@ pub(crate) fn log_id(system_id: &str, database: u32, slot: &str) -> String {
     format!("postgres:{system_id}/{database}/{slot}")
 }
 
-/// The order of a segment of the transaction whose commit record is at `lsn`.
-pub(crate) fn order_inside(lsn: Lsn, ordinal: u32) -> Order {
-    Order::new(0, lsn.0, ordinal)
-}
-
-/// The position after a segment.
-pub(crate) fn inside(order: Order, timeline: u32) -> Position {
-    Position::with_token(order, timeline.to_be_bytes().to_vec())
+/// The order of the transaction whose commit record is at `lsn`.
+pub(crate) fn order_at(lsn: Lsn) -> Order {
+    Order::new(0, lsn.0, 0)
 }
 
 /// The order that covers every commit record which begins before `end`.
@@ -41,8 +32,7 @@ pub(crate) fn order_before(end: Lsn) -> Order {
 
 /// The LSN before which every commit record is covered by `order`.
 pub(crate) fn end_of(order: Order) -> Lsn {
-    let is_whole = order.ordinal() == 0;
-    Lsn(order.key().saturating_add(u64::from(is_whole)))
+    Lsn(order.key().saturating_add(1))
 }
 
 /// The position before `end` on a timeline.
@@ -115,13 +105,8 @@ mod tests {
         let at = log_position(Lsn(0x1000), 3);
         assert_eq!(end_of(at.order), Lsn(0x1000));
         assert!(
-            at.order < order_inside(Lsn(0x1000), 0),
+            at.order < order_at(Lsn(0x1000)),
             "a commit record that begins there is not covered"
-        );
-        assert_eq!(
-            end_of(order_inside(Lsn(0x1000), 2)),
-            Lsn(0x1000),
-            "the transaction is needed again"
         );
         assert_eq!(timeline_of(&Partition::log("x"), &at).ok(), Some(3));
     }

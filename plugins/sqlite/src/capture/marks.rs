@@ -7,7 +7,7 @@
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
-use super::install::{meta, set_meta};
+use super::meta::{meta, set_meta};
 use super::names::Names;
 use super::triggers::{ChangeOp, NOW};
 use crate::error::{Result, sql};
@@ -111,7 +111,7 @@ pub(crate) fn commit(conn: &mut Connection, names: &Names, expected: i64) -> Res
     let tx = conn
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(sql("begin a transaction for a mark"))?;
-    if super::install::schema_version(&tx)? != expected {
+    if super::meta::schema_version(&tx)? != expected {
         return Ok(None);
     }
     let mark = write(&tx, names)?;

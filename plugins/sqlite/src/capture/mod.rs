@@ -33,11 +33,16 @@
 //! started again), `run` (the last number of a read of existing rows), `stopped` (set when capture was given up because
 //! the limit was reached).
 
+mod following;
 pub(crate) mod install;
+mod layout;
 pub(crate) mod marks;
+pub(crate) mod meta;
 pub(crate) mod names;
+pub(crate) mod removal;
 pub(crate) mod table;
 pub(crate) mod triggers;
+pub(crate) mod verdict;
 
 #[cfg(test)]
 mod tests;

@@ -288,7 +288,7 @@ impl Session {
             }
             Body::Control(control) => {
                 self.ensure_transaction()?;
-                self.control(control, &changeset.delta)
+                self.control(control, changeset.control_order())
             }
         }
     }

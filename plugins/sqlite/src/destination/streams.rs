@@ -5,7 +5,7 @@ use std::sync::Arc;
 use api::{Deletes, OnSchemaChange, WriteMode};
 use arrow::array::{Array as _, ArrayRef};
 use arrow::datatypes::{DataType, Field};
-use model::{Batch, Control, Delta, LogicalType, Predicate, StreamId, StreamSchema, Test};
+use model::{Batch, Control, LogicalType, Order, Predicate, StreamId, StreamSchema, Test};
 
 use super::apply::apply;
 use super::catalogue::Found;
@@ -40,8 +40,8 @@ impl Session {
         }
     }
 
-    /// Applies a control. `delta` says where it stands on the log.
-    pub(super) fn control(&mut self, control: &Control, delta: &Delta) -> Result<()> {
+    /// Applies a control, which stands at `order` in its log.
+    pub(super) fn control(&mut self, control: &Control, order: Option<Order>) -> Result<()> {
         match control {
             Control::BeginRead {
                 schema,
@@ -51,7 +51,7 @@ impl Session {
             } => self.begin_read(schema, *run, *empty_first),
             Control::EndRead { stream, run } => self.end_read(stream, *run),
             Control::Schema { schema } => self.ensure_target(schema, Occasion::Goes),
-            Control::Truncate { stream } => self.truncate(stream, delta),
+            Control::Truncate { stream } => self.truncate(stream, order),
             Control::DeleteWhere { stream, predicate } => self.delete_where(stream, predicate),
         }
     }
@@ -305,17 +305,13 @@ impl Session {
     }
 
     /// By key, every row is deleted; appended, a row says that it happened.
-    fn truncate(&mut self, stream: &StreamId, delta: &Delta) -> Result<()> {
+    fn truncate(&mut self, stream: &StreamId, order: Option<Order>) -> Result<()> {
         let Some(entry) = self.streams.get(stream) else {
             return Ok(());
         };
         let doing = || sql(format!("empty table `{}`", entry.table));
         if entry.key.is_empty() {
-            let order = delta
-                .moves
-                .iter()
-                .find(|m| m.partition.is_log())
-                .map(|m| m.to.order.to_string());
+            let order = order.map(|order| order.to_string());
             let insert = format!(
                 "INSERT INTO {} ({}, {}, {}) VALUES ('truncate', ?1, NULL)",
                 quoted(&entry.table),

@@ -100,7 +100,7 @@ and WITHOUT ROWID). Such rows cannot be told apart by key. Correct them and decl
         id: "E0222",
         title: "the change table is full, and capture was given up",
         explain: "\
-More than `changes_max` change rows waited in the database, and for a minute no destination took any. So that the database
+More than `changes_max` change rows waited in the database, and for `changes_stalled_after` (a minute) no destination took any. So that the database
 does not fill its disk, the triggers were removed; the application is not affected. What changed since is unknown.
 
 Bring the destinations back or remove them, then run `highwater resync` for all streams. Raise `changes_max` if the disk
@@ -173,7 +173,7 @@ other streams go on. An appending destination gets the rows once more, as `read`
         title: "the change table fills up",
         explain: "\
 More than `changes_warn` change rows wait in the database, because a destination is away or slow. At `changes_max`, and with
-nothing taken for a minute, capture is given up (E0222).",
+nothing taken for `changes_stalled_after`, capture is given up (E0222).",
     },
     Code {
         id: "W0212",

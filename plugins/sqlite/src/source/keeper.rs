@@ -8,9 +8,8 @@
 //! | a mark | 10,000 change rows after the last one, or 1 s after it if there are change rows |
 //! | a prune of at most 1,000 rows | after acknowledgement; with a pause between two, during which writers get their turn |
 //! | a warning | when more than `changes_warn` rows wait, once a minute |
-//! | the end of capture | when more than `changes_max` rows wait and nothing was acknowledged for a minute |
+//! | the end of capture | when more than `changes_max` rows wait and nothing was acknowledged for `changes_stalled_after` |
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -19,8 +18,9 @@ use rusqlite::Connection;
 
 use super::shared::Shared;
 use super::spec::ChangesLimits;
+use crate::capture::marks;
 use crate::capture::names::Names;
-use crate::capture::{install, marks};
+use crate::capture::removal::{self, Full};
 use crate::error::{Error, Result, is_passing};
 
 const MARK_ROWS: i64 = 10_000;
@@ -29,9 +29,6 @@ const MARK_EVERY: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Between two prunes of a long row of them: about one part pruning to three parts of peace for the user's writers.
 const PRUNE_PAUSE: Duration = Duration::from_millis(3);
-/// A full change table ends capture only if nobody has acknowledged anything for this long: a backlog that is being
-/// worked off is no reason.
-const STALLED_AFTER: Duration = Duration::from_secs(60);
 const WARN_EVERY: Duration = Duration::from_secs(60);
 
 pub(crate) struct Keeper {
@@ -39,7 +36,6 @@ pub(crate) struct Keeper {
     names: Names,
     shared: Arc<Shared>,
     limits: ChangesLimits,
-    path: PathBuf,
     last_mark: i64,
     marked_at: Instant,
     /// What was acknowledged when it was last seen to move.
@@ -50,13 +46,7 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    pub(crate) fn new(
-        conn: Connection,
-        names: Names,
-        shared: Arc<Shared>,
-        limits: ChangesLimits,
-        path: PathBuf,
-    ) -> Result<Self> {
+    pub(crate) fn new(conn: Connection, names: Names, shared: Arc<Shared>, limits: ChangesLimits) -> Result<Self> {
         let last_mark = marks::newest(&conn, &names)?.map_or(0, |mark| mark.seq);
         let pruned = marks::pruned(&conn, &names)?;
         Ok(Keeper {
@@ -64,7 +54,6 @@ impl Keeper {
             names,
             shared,
             limits,
-            path,
             last_mark,
             marked_at: Instant::now(),
             acknowledged: pruned,
@@ -125,13 +114,13 @@ impl Keeper {
 
     fn watch_limits(&mut self, head: i64) -> Result<()> {
         let waiting = u64::try_from(head - self.acknowledged).unwrap_or(0);
-        if waiting > self.limits.rows_max && self.acknowledged_at.elapsed() > STALLED_AFTER {
-            install::stop(&mut self.conn, &self.names)?;
-            return Err(Error::ChangesFull {
-                path: self.path.clone(),
+        if waiting > self.limits.rows_max && self.acknowledged_at.elapsed() > self.limits.stalled_after {
+            let full = Full {
                 rows: waiting,
                 rows_max: self.limits.rows_max,
-            });
+            };
+            removal::stop(&mut self.conn, &self.names, full)?;
+            return Err(full.error(&self.conn));
         }
         if waiting > self.limits.rows_warn && self.warned_at.is_none_or(|at| at.elapsed() >= WARN_EVERY) {
             self.warned_at = Some(Instant::now());

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use model::{Op, StreamId, Timestamp};
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
 
 use super::position;
@@ -68,6 +69,19 @@ impl LogReader {
         self.shapes.get(&layout)
     }
 
+    /// About how many bytes a row's images have.
+    fn bytes_of(&self, row: &Row<'_>) -> Result<usize> {
+        let mut bytes = 0;
+        for column in 4..4 + 2 * self.width {
+            bytes += match row.get_ref(column).map_err(sql("read the change table"))? {
+                ValueRef::Null => 0,
+                ValueRef::Integer(_) | ValueRef::Real(_) => 8,
+                ValueRef::Text(value) | ValueRef::Blob(value) => value.len(),
+            };
+        }
+        Ok(bytes)
+    }
+
     /// Reads from `wanted.from` until `wanted.upto`, or until enough bytes are gathered.
     ///
     /// | when enough is gathered | the chunk ends |
@@ -128,6 +142,8 @@ struct Gathered<'a> {
 impl Gathered<'_> {
     fn push(&mut self, row: &Row<'_>, seq: i64, layout: i64) -> Result<()> {
         let Some(shape) = self.reader.shapes.get(&layout) else {
+            // Not in the plan. It takes its time all the same, and the view must not stay open for ever.
+            self.bytes += self.reader.bytes_of(row)?;
             return Ok(());
         };
         let at = match self.batches.iter().rposition(|(of, _)| *of == layout) {
@@ -170,7 +186,7 @@ impl Gathered<'_> {
                 read.page_of(|bound| {
                     let values = order
                         .iter()
-                        .map(|&column| row.get_ref(first + column).unwrap_or(rusqlite::types::ValueRef::Null));
+                        .map(|&column| row.get_ref(first + column).unwrap_or(ValueRef::Null));
                     bound.compare_with(values).is_lt()
                 })
             };
@@ -225,4 +241,42 @@ const EPOCH_IN_DAYS: f64 = 2_440_587.5;
 pub(crate) fn time_of(days: f64) -> Timestamp {
     let millis = ((days - EPOCH_IN_DAYS) * 86_400_000.0).round();
     Timestamp((millis as i64).saturating_mul(1_000))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::install::{self, Occasion};
+    use crate::capture::marks;
+
+    #[test]
+    fn rows_outside_the_plan_count_towards_the_end_of_a_chunk() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut conn = Connection::open(dir.path().join("app.db")).expect("a database");
+        conn.execute_batch("CREATE TABLE unplanned(id INTEGER PRIMARY KEY, v TEXT)")
+            .expect("a table");
+        let names = Names::of_pipeline("shop");
+        install::ensure(&mut conn, &names, &["unplanned".to_owned()], Occasion::Opening).expect("captured");
+        let from = marks::head(&conn, &names).expect("a head");
+        conn.execute_batch(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000)
+             INSERT INTO unplanned(v) SELECT printf('%01000d', i) FROM n",
+        )
+        .expect("written");
+        let upto = marks::head(&conn, &names).expect("a head");
+        let reader = LogReader::new(&names, HashMap::new(), 2, 0);
+        let wanted = Wanted {
+            from,
+            upto,
+            bytes_max: 100_000,
+            known_upto: 0,
+        };
+        let chunk = reader.read(&conn, &[], wanted).expect("read");
+        assert!(chunk.batches.is_empty());
+        assert!(
+            !chunk.is_consistent && (from + 50..from + 150).contains(&chunk.upto),
+            "from {from} to {} of {upto}",
+            chunk.upto
+        );
+    }
 }

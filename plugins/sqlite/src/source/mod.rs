@@ -42,9 +42,10 @@ use self::keeper::Keeper;
 use self::shape::{StreamShape, check_plan};
 use self::shared::Shared;
 pub use self::spec::{Capture, SqliteSourceSpec};
+use crate::capture::install::Occasion;
 use crate::capture::names::Names;
 use crate::capture::table::{self, Table};
-use crate::capture::{install, marks};
+use crate::capture::{install, marks, meta, removal};
 use crate::connection::{self, Access, FileIdentity, OpenError};
 use crate::error::{Error, Result, sql};
 
@@ -58,6 +59,8 @@ pub const FAIL_POINTS: &[&str] = &[
     "sqlite.source.after_mark",
     "sqlite.source.before_prune",
     "sqlite.source.after_prune",
+    "sqlite.source.before_stop_capture",
+    "sqlite.source.after_stop_capture",
 ];
 
 /// Every fail-point that `forget` passes.
@@ -136,8 +139,8 @@ impl Source for SqliteSource {
         }
         blocking(&self.path, move || {
             let mut conn = open_connection(&path, Access::Write)?;
-            let was_installed = install::is_installed(&conn, &names)?;
-            install::remove(&mut conn, &names)?;
+            let was_installed = meta::is_installed(&conn, &names)?;
+            removal::remove(&mut conn, &names)?;
             Ok(was_installed
                 .then(|| {
                     format!(
@@ -280,7 +283,7 @@ fn open_captured(
         .iter()
         .map(|planned| planned.id.name().to_owned())
         .collect();
-    let captured = install::ensure(&mut conn, &names, &streams, 0)?;
+    let captured = install::ensure(&mut conn, &names, &streams, Occasion::Opening)?;
     if captured.stopped_before {
         tracing::warn!(
             code = "W0215",
@@ -332,7 +335,6 @@ fn open_captured(
         names.clone(),
         Arc::clone(&shared),
         spec.limits(),
-        path.to_owned(),
     )?;
     let (out, deliveries) = mpsc::channel(DELIVERIES_MAX);
     let emitter = Emitter::new(handle, cx.memory, out, cx.stop);

@@ -28,11 +28,16 @@ pub struct SqliteSourceSpec {
     #[schemars(with = "String", extend("x-unit" = "duration"), example = "500ms")]
     pub poll_every: Duration,
     /// For `capture: triggers`: change rows that may wait in the database for destinations. When there are more and nothing
-    /// was taken for a minute, capture ends (the triggers are removed, so that the database does not fill its disk), and
+    /// was taken for `changes_stalled_after`, capture ends (the triggers are removed, so that the database does not fill its disk), and
     /// the streams have to be read again.
     #[serde(default = "default_changes_max")]
     #[schemars(range(min = 1_000))]
     pub changes_max: u64,
+    /// For `capture: triggers`: how long no destination may have taken anything before a full change table ends capture. A
+    /// backlog that is being worked off is no reason.
+    #[serde(default = "default_changes_stalled_after", deserialize_with = "duration")]
+    #[schemars(with = "String", extend("x-unit" = "duration"), example = "10m")]
+    pub changes_stalled_after: Duration,
     /// For `capture: triggers`: change rows from which on a warning is given.
     #[serde(default = "default_changes_warn")]
     pub changes_warn: u64,
@@ -75,6 +80,10 @@ fn default_changes_max() -> u64 {
     100_000_000
 }
 
+fn default_changes_stalled_after() -> Duration {
+    Duration::from_secs(60)
+}
+
 fn default_changes_warn() -> u64 {
     10_000_000
 }
@@ -83,10 +92,12 @@ fn default_page_rows() -> usize {
     50_000
 }
 
-/// How many change rows may wait.
+/// How many change rows may wait, and for how long.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ChangesLimits {
     pub(crate) rows_max: u64,
+    /// More than `rows_max` end capture only if nothing was acknowledged for this long.
+    pub(crate) stalled_after: Duration,
     pub(crate) rows_warn: u64,
 }
 
@@ -94,6 +105,7 @@ impl SqliteSourceSpec {
     pub(crate) fn limits(&self) -> ChangesLimits {
         ChangesLimits {
             rows_max: self.changes_max,
+            stalled_after: self.changes_stalled_after,
             rows_warn: self.changes_warn,
         }
     }

@@ -7,6 +7,7 @@ mod driver;
 mod following_ddl;
 mod misfits;
 mod opening;
+mod polling;
 mod restored;
 mod shapes;
 mod speed;

@@ -1,7 +1,9 @@
 //! Databases that cannot be opened, and what is said then.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
+use std::process::Command;
 
 use highwater_plugin_sqlite::{Access, open};
 
@@ -70,6 +72,64 @@ fn file_without_read_permission_is_named_with_its_mode() {
         },
         "E0213 cannot open `DIR/private.db`: `DIR/private.db` has mode 0000",
     );
+}
+
+/// Where the database is that the test below opens as somebody else.
+const READ_ONLY_DATABASE: &str = "HIGHWATER_TEST_READ_ONLY_DATABASE";
+
+/// What `nobody` is called in numbers.
+const NOBODY: u32 = 65_534;
+
+#[test]
+fn file_that_may_only_be_read_is_refused_before_the_first_write() {
+    if let Some(path) = std::env::var_os(READ_ONLY_DATABASE) {
+        return refuses_to_write(Path::new(&path), "0644");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("app.db");
+    let conn = rusqlite::Connection::open(&path).unwrap();
+    conn.pragma_update(None, "journal_mode", "WAL").unwrap();
+    conn.execute_batch("CREATE TABLE t(x)").unwrap();
+    drop(conn);
+    if !rustix::process::geteuid().is_root() {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o444)).unwrap();
+        return refuses_to_write(&path, "0444");
+    }
+    // Root may write everything, so the test runs once more as somebody who may not. The directory is open to everyone:
+    // the files beside a database in WAL mode can be made.
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let as_nobody = Command::new("/proc/self/exe")
+        .args([
+            "--exact",
+            "opening::file_that_may_only_be_read_is_refused_before_the_first_write",
+        ])
+        .arg("--nocapture")
+        .env(READ_ONLY_DATABASE, &path)
+        .uid(NOBODY)
+        .gid(NOBODY)
+        .current_dir("/")
+        .output();
+    match as_nobody {
+        Ok(output) => {
+            let words = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+            assert!(output.status.success(), "{}", words.concat());
+            assert!(words[0].contains("1 passed"), "{}", words.concat());
+        }
+        Err(error) => eprintln!("not tried: no process can be started as another user: {error}"),
+    }
+}
+
+fn refuses_to_write(path: &Path, mode: &str) {
+    open(path, Access::Read).unwrap();
+    for access in [Access::Write, Access::Create] {
+        let error = open(path, access).err().expect("it cannot be written");
+        let shown = format!("{} {error}", error.code()).replace(&path.display().to_string(), "app.db");
+        assert_eq!(
+            shown,
+            format!("E0213 cannot open `app.db`: `app.db` has mode {mode}, and this user may not write it")
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

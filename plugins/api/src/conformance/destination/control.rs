@@ -1,12 +1,12 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, StringArray};
-use model::{Control, Page, Predicate, StreamId, StreamSchema, Test};
+use model::{Body, ChangeSet, Control, Page, Predicate, StreamId, StreamSchema, Test};
 use serde_json::{Value, json};
 
 use super::{DestinationHarness, Trial};
-use crate::WriteMode;
 use crate::conformance::{Promise, Session, Unkept, ensure, require, sample};
+use crate::{Guarantee, WriteMode};
 
 fn item(id: i64, amount: Option<i64>) -> Value {
     json!({"id": id, "name": format!("n{id}"), "amount": amount})
@@ -117,6 +117,62 @@ pub async fn uncommitted_control_is_void(harness: &dyn DestinationHarness) -> Pr
     Ok(session.close().await?)
 }
 
+/// Item 6 is inserted, all items are truncated, item 2 is inserted: one transaction.
+fn refill() -> Vec<ChangeSet> {
+    let insert = |id| {
+        let batch = sample::changes(&sample::items()).at(2).insert(item(id, None)).batch();
+        Body::Rows(vec![batch])
+    };
+    sample::parts_with_controls(Some(1), 2, vec![insert(6), Body::Control(truncate()), insert(2)])
+}
+
+/// A truncate between the rows of a transaction becomes visible with them, at once.
+pub async fn truncate_inside_a_transaction_shows_with_its_rows(harness: &dyn DestinationHarness) -> Promise {
+    let (trial, mut session) = with_five_items(harness, WriteMode::Upsert).await?;
+    require!(trial.capabilities.truncate, "it cannot truncate");
+    let items = sample::items();
+    let is_isolated = trial.capabilities.guarantee == Guarantee::ExactlyOnce;
+    for part in refill() {
+        session.write(part).await?;
+        if is_isolated {
+            trial.expect(&items, &five_items(), "between the parts").await?;
+        }
+    }
+    session.commit().await?;
+    trial.expect(&items, &[item(2, None)], "after the last part").await?;
+    Ok(session.close().await?)
+}
+
+/// A transaction that was left off behind its truncate leaves nothing, and is applied once when it comes again.
+pub async fn truncate_of_an_unfinished_transaction_is_void(harness: &dyn DestinationHarness) -> Promise {
+    let (trial, mut session) = with_five_items(harness, WriteMode::Upsert).await?;
+    let trial = trial.exactly_once()?;
+    require!(trial.capabilities.truncate, "it cannot truncate");
+    let items = sample::items();
+    // What is not held is not taken: the stream becomes live.
+    read(&mut session, &items, 1, false, &[]).await?;
+    for part in refill().into_iter().take(2) {
+        session.write(part).await?;
+    }
+    drop(session);
+    let mut session = trial.open().await?;
+    trial.expect(&items, &five_items(), "after unfinished parts").await?;
+    for _ in 0..2 {
+        // The second time the destination has it: nothing is left of the parts but that they are parts.
+        for part in refill() {
+            session.take(&Arc::new(part)).await?;
+        }
+        session.commit().await?;
+        trial.expect(&items, &[item(2, None)], "after all parts").await?;
+    }
+    let batch = sample::changes(&items).at(3).insert(item(4, None)).batch();
+    session.apply(sample::changeset(Some(2), 3, [batch])).await?;
+    trial
+        .expect(&items, &[item(2, None), item(4, None)], "after the next transaction")
+        .await?;
+    Ok(session.close().await?)
+}
+
 /// Drives one read of existing rows from its begin to its end.
 async fn read(
     session: &mut Session,
@@ -130,7 +186,7 @@ async fn read(
         let page = Page::new(0, number);
         let batch = sample::page(schema, run, page, 1, rows);
         let delta = sample::page_delta(schema.stream(), run, page);
-        session.write(model::ChangeSet::rows(delta, vec![batch])).await?;
+        session.write(ChangeSet::rows(delta, vec![batch])).await?;
     }
     Ok(session.apply(sample::end_read(schema.stream(), run)).await?)
 }

@@ -121,6 +121,8 @@ macro_rules! __destination_promises {
             truncate_empties_the_stream
             delete_where_removes_what_matches
             uncommitted_control_is_void
+            truncate_inside_a_transaction_shows_with_its_rows
+            truncate_of_an_unfinished_transaction_is_void
             existing_rows_are_written
             begin_read_empties_the_stream_when_asked
             begin_read_keeps_the_rows_when_not_asked

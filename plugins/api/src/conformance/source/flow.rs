@@ -73,6 +73,10 @@ impl FlowCheck {
     }
 
     fn check_parts(&mut self, changeset: &ChangeSet) -> Promise {
+        let placed = changeset
+            .place
+            .iter()
+            .map(|place| (place.log.clone(), place.order, place.order));
         let orders: Vec<_> = changeset
             .batches()
             .iter()
@@ -84,6 +88,7 @@ impl FlowCheck {
                     batch.commits.last()?.order,
                 ))
             })
+            .chain(placed)
             .collect();
         let is_open = self.open.is_some();
         match changeset.part {

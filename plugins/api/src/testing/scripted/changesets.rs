@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use arrow::array::BooleanArray;
 use model::{
-    Batch, Before, ChangeSet, Commit, Control, Delta, Op, Ops, Order, PageTags, Part, Partition, Position, StreamId,
-    StreamSchema, Timestamp,
+    Batch, Before, ChangeSet, Commit, Control, Delta, Op, Ops, Order, PageTags, Part, Partition, Place, Position,
+    StreamId, StreamSchema, Timestamp,
 };
 use serde_json::{Map, Value};
 
@@ -37,7 +37,8 @@ impl Cut<'_> {
     /// `entries` are those after `position`.
     pub(super) fn next(&self, position: u64, change_at: usize, entries: &[Entry]) -> Option<Piece> {
         let first = entries.first()?;
-        if change_at > 0 || (size_of(&first.changes) > self.bytes_max && first.changes.len() > 1) {
+        let is_cut = size_of(&first.changes) > self.bytes_max || first.changes.iter().any(Logged::is_truncate);
+        if change_at > 0 || (is_cut && first.changes.len() > 1) {
             return Some(self.part(position, change_at, first));
         }
         if let [
@@ -58,7 +59,7 @@ impl Cut<'_> {
         let (mut bytes, mut to) = (0, position);
         for entry in entries {
             let size = size_of(&entry.changes);
-            let is_alone = entry.changes.iter().any(|change| matches!(change.kind, Kind::Truncate));
+            let is_alone = entry.changes.iter().any(Logged::is_truncate);
             if to > position && (bytes + size > self.bytes_max || is_alone) {
                 break;
             }
@@ -74,9 +75,11 @@ impl Cut<'_> {
     }
 
     fn part(&self, position: u64, change_at: usize, entry: &Entry) -> Piece {
-        let mut end = change_at;
-        let mut bytes = 0;
-        while end < entry.changes.len() && (end == change_at || bytes < self.bytes_max) {
+        let first = &entry.changes[change_at];
+        let mut end = change_at + 1;
+        let mut bytes = size_of(&entry.changes[change_at..end]);
+        let goes_on = |next: &Logged| !first.is_truncate() && !next.is_truncate();
+        while entry.changes.get(end).is_some_and(goes_on) && bytes < self.bytes_max {
             bytes += size_of(&entry.changes[end..=end]);
             end += 1;
         }
@@ -96,8 +99,19 @@ impl Cut<'_> {
         } else {
             Delta::none()
         };
+        let changeset = match first.is_truncate() {
+            true => {
+                let stream = first.stream.clone();
+                let place = Place {
+                    log: self.log.clone(),
+                    order: Order::new(0, entry.order, 0),
+                };
+                ChangeSet::control_part(part, delta, Control::Truncate { stream }, place)
+            }
+            false => ChangeSet::part(part, delta, self.batches(&rows)),
+        };
         Piece {
-            changeset: ChangeSet::part(part, delta, self.batches(&rows)),
+            changeset,
             position: if is_last { entry.order } else { position },
             change_at: if is_last { 0 } else { end },
         }

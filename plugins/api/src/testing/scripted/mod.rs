@@ -69,6 +69,12 @@ enum Kind {
     Truncate,
 }
 
+impl Logged {
+    fn is_truncate(&self) -> bool {
+        matches!(self.kind, Kind::Truncate)
+    }
+}
+
 /// The values of the key columns, ordered as the source orders them.
 type Key = Vec<KeyPart>;
 
@@ -122,7 +128,7 @@ impl Transaction {
         self.push(stream, Intent::Delete { key })
     }
 
-    /// Removes every row. Must be alone in its transaction.
+    /// Removes every row. Beside other changes the transaction travels in parts.
     #[must_use]
     pub fn truncate(self, stream: &StreamId) -> Self {
         self.push(stream, Intent::Truncate)

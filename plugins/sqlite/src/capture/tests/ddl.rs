@@ -1,8 +1,10 @@
 //! The user's own DDL works, and what it does to capture is seen.
 
-use super::super::install::{RereadReason, Verdict, ensure, remove, triggers_are_in_place};
+use super::super::install::{ensure, triggers_are_in_place};
 use super::super::marks;
 use super::super::names::Names;
+use super::super::removal::remove;
+use super::super::verdict::{RereadReason, Verdict};
 use super::{Db, Rows};
 
 const ORDERS: &str = "CREATE TABLE orders(id INTEGER PRIMARY KEY, email TEXT, note TEXT, total REAL);
@@ -145,12 +147,12 @@ fn pipelines_that_share_a_database_leave_each_other_alone() {
     let mut db = Db::new(ORDERS, &["orders"]);
     let other = Names::of_pipeline("shop_2");
     let mut conn = rusqlite::Connection::open(db.ours.path().unwrap()).unwrap();
-    ensure(&mut conn, &other, &db.streams, 0).unwrap();
+    ensure(&mut conn, &other, &db.streams, Occasion::Opening).unwrap();
     assert_eq!(db.ensure(), Verdict::Intact);
     remove(&mut conn, &other).unwrap();
     assert_eq!(db.ensure(), Verdict::Intact);
     let shouted = Names::of_pipeline("SHOP");
-    let refused = ensure(&mut conn, &shouted, &db.streams, 0).unwrap_err();
+    let refused = ensure(&mut conn, &shouted, &db.streams, Occasion::Opening).unwrap_err();
     assert!(
         refused
             .to_string()

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod backlog;
 mod ddl;
 mod property;
 
@@ -10,9 +11,10 @@ use std::collections::BTreeMap;
 use rusqlite::Connection;
 use rusqlite::types::Value;
 
-use super::install::{Captured, Verdict, ensure};
+use super::install::{Captured, Occasion, ensure};
 use super::names::Names;
 use super::triggers::ChangeOp;
+use super::verdict::Verdict;
 
 /// A database file with capture, seen from the user's side (`user`) and from ours (`ours`).
 pub(super) struct Db {
@@ -38,7 +40,7 @@ impl Db {
         let mut ours = Connection::open(&path).unwrap();
         let names = Names::of_pipeline("shop");
         let streams: Vec<String> = streams.iter().map(|s| (*s).to_owned()).collect();
-        let captured = ensure(&mut ours, &names, &streams, 0).unwrap();
+        let captured = ensure(&mut ours, &names, &streams, Occasion::Opening).unwrap();
         Db {
             _dir: dir,
             user,
@@ -55,7 +57,7 @@ impl Db {
 
     /// Runs `ensure` and gives the verdict on the first stream.
     pub(super) fn ensure(&mut self) -> Verdict {
-        self.captured = ensure(&mut self.ours, &self.names, &self.streams, 0).unwrap();
+        self.captured = ensure(&mut self.ours, &self.names, &self.streams, Occasion::Opening).unwrap();
         self.captured.verdicts[0].1.clone()
     }
 
