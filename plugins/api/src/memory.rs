@@ -127,6 +127,26 @@ impl Share {
         })
     }
 
+    /// Takes `bytes` of what no floor has set aside, if they are free now and `left` bytes stay free for this share.
+    ///
+    /// For work that is done ahead, and whose memory is given back only after other work of the same source went on: that
+    /// other work finds its floor untouched.
+    pub fn try_reserve_spare(&self, bytes: usize, left: usize) -> Option<Reservation> {
+        let mut state = lock(&self.0.pool.state);
+        let floor_free = self.0.floor - *lock(&self.0.floor_used);
+        let common_free = state.common.saturating_sub(state.common_used);
+        if bytes > common_free || floor_free + common_free - bytes < left {
+            return None;
+        }
+        state.common_used += bytes;
+        drop(state);
+        Some(Reservation {
+            share: Arc::clone(&self.0),
+            from_floor: 0,
+            from_common: bytes,
+        })
+    }
+
     /// The most that this share can ever hold at once.
     pub fn limit_bytes(&self) -> usize {
         self.0.floor + lock(&self.0.pool.state).common
@@ -222,6 +242,19 @@ mod tests {
         let _all = greedy.try_reserve(70).expect("what no floor has");
         assert!(greedy.try_reserve(1).is_none());
         assert_eq!(modest.try_reserve(30).expect("its floor").bytes(), 30);
+    }
+
+    #[test]
+    fn spare_memory_leaves_the_floor_and_what_was_asked_for() {
+        let share = Budget::new(100).share(20);
+        let held = share
+            .try_reserve_spare(50, 40)
+            .expect("80 are common, 50 of them leave 50");
+        assert!(share.try_reserve_spare(20, 40).is_none(), "30 would be left");
+        assert!(share.try_reserve_spare(40, 0).is_none(), "the floor is not spare");
+        assert_eq!(share.try_reserve(50).expect("floor and common").bytes(), 50);
+        drop(held);
+        assert_eq!(share.try_reserve_spare(50, 0).expect("given back").bytes(), 50);
     }
 
     #[test]

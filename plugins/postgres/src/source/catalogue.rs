@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use model::Timestamp;
+use model::{StreamId, Timestamp};
 use tokio_postgres::Client;
 
 use super::error::{Error, sql};
@@ -94,6 +94,8 @@ pub(crate) struct Table {
     pub(crate) filenode: u32,
     /// Rows, as the last ANALYZE or VACUUM guessed; negative if never.
     pub(crate) row_count_estimated: f64,
+    /// Its blocks, as of the same time.
+    pub(crate) block_count_estimated: i64,
     pub(crate) may_select: bool,
     pub(crate) columns: Vec<TableColumn>,
     /// The primary key's columns, in key order.
@@ -124,6 +126,14 @@ impl Table {
         }
     }
 
+    pub(crate) fn is_partitioned(&self) -> bool {
+        self.kind == "p"
+    }
+
+    pub(crate) fn is(&self, stream: &StreamId) -> bool {
+        stream.schema() == Some(&self.schema) && stream.name() == self.name
+    }
+
     pub(crate) fn column(&self, name: &str) -> Option<&TableColumn> {
         self.columns.iter().find(|column| column.name == name)
     }
@@ -140,6 +150,14 @@ impl Table {
         Ok(found.pop())
     }
 
+    /// Those of the named tables that are there.
+    pub(crate) async fn find_all(client: &Client, streams: &[StreamId]) -> api::Result<Vec<Table>> {
+        let schemas: Vec<&str> = streams.iter().map(|id| id.schema().unwrap_or_default()).collect();
+        let names: Vec<&str> = streams.iter().map(StreamId::name).collect();
+        let among = "(n.nspname, c.relname) IN (SELECT * FROM unnest($1::text[], $2::text[]))";
+        Self::load(client, among, &[&schemas, &names]).await
+    }
+
     async fn load(
         client: &Client,
         condition: &str,
@@ -150,7 +168,11 @@ impl Table {
             "SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relpersistence::text, c.relreplident::text,
                     c.reltuples::float8, has_schema_privilege(n.oid, 'usage') AND has_table_privilege(c.oid, 'select'),
                     coalesce((SELECT sum(greatest(l.reltuples, 0))::float8 FROM pg_inherits h JOIN pg_class l ON l.oid = h.inhrelid
-                              WHERE h.inhparent = c.oid), 0), c.relfilenode
+                              WHERE h.inhparent = c.oid AND c.relkind = 'p'), 0), c.relfilenode,
+                    CASE WHEN c.relkind = 'p'
+                         THEN coalesce((SELECT sum(l.relpages) FROM pg_inherits h JOIN pg_class l ON l.oid = h.inhrelid
+                                        WHERE h.inhparent = c.oid), 0)
+                         ELSE c.relpages END::int8
              FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
              WHERE c.relkind IN ('r', 'p') AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' AND {condition}
              ORDER BY n.nspname, c.relname"
@@ -168,6 +190,7 @@ impl Table {
                 identity: row.get(5),
                 filenode: row.get(9),
                 row_count_estimated: own.max(of_partitions),
+                block_count_estimated: row.get(10),
                 may_select: row.get(7),
                 columns: Vec::new(),
                 primary_key: Vec::new(),

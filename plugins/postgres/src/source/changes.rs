@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use model::{Batch, Op, Order, Partition, Timestamp};
 
-use super::engine::pages_of;
 use super::key::KeyValue;
 use super::reads::Read;
 use super::rows::{Change, ChangeBatch, Image};
@@ -88,7 +87,7 @@ impl Pending {
         let key = key_of(shape, tuple);
         let old_key = old.map(|old| key_of(shape, tuple_of(old)));
         for (i, read) in its_reads().enumerate() {
-            let (page, before) = pages_of(read, key.as_deref(), old_key.as_ref().map(|key| key.as_deref()));
+            let (page, before) = read.pages_of(key.as_deref(), old_key.as_ref().map(|key| key.as_deref()));
             batch.tag(i, page, before);
         }
         Ok(())
@@ -122,7 +121,7 @@ pub(crate) fn moves_in_part(shape: &StreamShape, row: Row<'_>, read: &Read) -> b
         let mut cells = new.cells().enumerate();
         cells.any(|(at, cell)| cell == Cell::Unchanged && shape.columns.iter().any(|column| column.at == at))
     };
-    let (at, before) = pages_of(read, key_of(shape, new).as_deref(), Some(key_of(shape, old).as_deref()));
+    let (at, before) = read.pages_of(key_of(shape, new).as_deref(), Some(key_of(shape, old).as_deref()));
     at != before && is_in_part()
 }
 

@@ -63,6 +63,11 @@ impl Emitter {
         }
     }
 
+    /// What memory is reserved from, for those who build changesets beside the engine.
+    pub(crate) fn memory(&self) -> Share {
+        self.memory.clone()
+    }
+
     /// The most that can be reserved.
     pub(crate) fn limit_bytes(&self) -> usize {
         self.memory.limit_bytes()

@@ -1,11 +1,12 @@
 //! PostgreSQL as a source: a logical replication slot with `pgoutput`, and windows on existing rows.
 //!
-//! [`engine`] is the task that reads; [`window`] the snapshots; [`position`] says what a place in the log is, [`resume`] what
+//! [`engine`] is the task that reads; [`window`] the snapshots, [`readers`] those who read their pages; [`position`] says what a place in the log is, [`resume`] what
 //! a checkpoint means here.
 
 mod catalogue;
 mod changes;
 mod checks;
+mod choice;
 mod codes;
 mod control;
 mod emitter;
@@ -15,7 +16,7 @@ mod key;
 mod pages;
 mod position;
 mod publication;
-mod reading;
+mod readers;
 mod reads;
 mod resume;
 mod rows;
@@ -46,7 +47,7 @@ use self::resume::Log;
 use self::shape::StreamShape;
 use self::shared::Shared;
 use self::spec::Names;
-pub use self::spec::PostgresSourceSpec;
+pub use self::spec::{PostgresSourceSpec, ReadOrder};
 use self::streamed::Streamed;
 use crate::connect::Settings;
 use crate::replication::{StreamOptions, Streaming, SystemIdentity};

@@ -1,7 +1,8 @@
 //! One page of existing rows: where it ends, and the query that reads it.
 //!
 //! Rows inside a page need no order, so none is asked for: sorting costs the server up to twice the time. A page is cut by
-//! its bounds alone; the upper one is found by looking `page_rows` keys ahead in the index.
+//! its bounds alone; the upper one is found by looking `page_rows` keys ahead in the index. A table that is read in the order
+//! in which it lies on disk is cut by numbers of blocks.
 
 use tokio_postgres::Client;
 use tokio_postgres::types::{FromSql, Type};
@@ -12,7 +13,7 @@ use super::key::Key;
 use super::position::Bound;
 use super::reads::NextPage;
 use super::shape::{OrderColumn, StreamShape};
-use super::window::name_of;
+use super::window::rows_of;
 use crate::identifier::{quote_ident, quote_literal};
 
 /// A value in its binary form, of any type.
@@ -52,8 +53,8 @@ pub(crate) async fn end_of_page(
     let text = format!(
         "SELECT {} FROM {} AS t{} ORDER BY {} OFFSET {} LIMIT 1",
         wanted.join(", "),
-        name_of(table),
-        condition(order, next.after.as_ref(), next.upto.as_ref()),
+        rows_of(table),
+        condition_of_keys(order, next.after.as_ref(), next.upto.as_ref()),
         names
             .iter()
             .map(|name| format!("t.{name}"))
@@ -86,28 +87,31 @@ pub(crate) async fn end_of_page(
     Ok(Bound::Key(key))
 }
 
-/// The COPY that reads a page, or with no bounds the whole table.
-pub(crate) fn copy_statement(
-    shape: &StreamShape,
-    table: &Table,
-    after: Option<&Bound>,
-    upto: Option<&Bound>,
-) -> String {
+/// The COPY that reads the rows of which a condition holds; all, if it is empty.
+pub(crate) fn copy_statement(shape: &StreamShape, table: &Table, condition: &str) -> String {
     let columns: Vec<String> = shape
         .columns
         .iter()
         .map(|column| column.of_server.read_expression())
         .collect();
-    let condition = condition(shape.order.as_deref().unwrap_or_default(), after, upto);
     format!(
         "COPY (SELECT {} FROM {}{condition}) TO STDOUT (FORMAT binary)",
         columns.join(", "),
-        name_of(table)
+        rows_of(table)
     )
 }
 
+/// The rows that lie in the blocks `[from, to)`; of a partitioned table, in those of each partition.
+pub(crate) fn condition_of_blocks(from: u64, to: Option<u64>) -> String {
+    match to {
+        Some(to) => format!(" WHERE ctid >= '({from},0)' AND ctid < '({to},0)'"),
+        None if from == 0 => String::new(),
+        None => format!(" WHERE ctid >= '({from},0)'"),
+    }
+}
+
 /// `(after, upto]` of the key.
-fn condition(order: &[OrderColumn], after: Option<&Bound>, upto: Option<&Bound>) -> String {
+pub(crate) fn condition_of_keys(order: &[OrderColumn], after: Option<&Bound>, upto: Option<&Bound>) -> String {
     let row = |items: Vec<String>| match items.as_slice() {
         [one] => one.clone(),
         many => format!("({})", many.join(", ")),

@@ -10,7 +10,7 @@ use super::position::Bound;
 pub(crate) enum Cut {
     /// Page by page in key order, each page exact as of the window that it was read in.
     ByKey,
-    /// All at once: everything is exact as of one window, and a kill starts it again.
+    /// All of it from one window, in the order in which it lies on disk; a kill starts it again.
     OneWindow,
 }
 
@@ -59,15 +59,52 @@ pub(crate) struct Read {
     pub(crate) run: u32,
     pub(crate) cut: Cut,
     pub(crate) of: Incarnation,
+    pub(crate) pages: Pages,
+    pub(crate) row_count: u64,
+    pub(crate) row_count_estimated: Option<u64>,
+    /// Bytes handed out, as they lie in memory.
+    pub(crate) byte_count: u64,
+    /// For whom; `None` for everyone.
+    pub(crate) destinations: Option<Vec<DestinationId>>,
+}
+
+/// Where the pages of a read end, and which comes next.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Pages {
     /// The last page that every destination of the read holds, and where it ends.
     done: Option<(u32, Bound)>,
     /// Ends of pages, ascending in both: those that were read in this process, and those that destinations told of. A page
     /// that is read again must end where a destination says that it ended.
     bounds: Vec<(u32, Bound)>,
-    pub(crate) row_count: u64,
-    pub(crate) row_count_estimated: Option<u64>,
-    /// For whom; `None` for everyone.
-    pub(crate) destinations: Option<Vec<DestinationId>>,
+}
+
+impl Pages {
+    /// The next page, or `None` if all are out.
+    pub(crate) fn next(&self) -> Option<NextPage> {
+        if matches!(self.done, Some((_, Bound::End))) {
+            return None;
+        }
+        let (last, after) = match &self.done {
+            Some((page, bound)) => (*page, Some(bound.clone())),
+            None => (0, None),
+        };
+        let number = last + 1;
+        let known = self.bounds.iter().find(|(page, _)| *page >= number);
+        Some(NextPage {
+            number,
+            after,
+            upto: known.map(|(_, bound)| bound.clone()),
+            must_reach: known.is_some_and(|(page, _)| *page == number),
+        })
+    }
+
+    /// The page that was asked for ends here.
+    pub(crate) fn passed(&mut self, number: u32, end: Bound) {
+        if let Err(at) = self.bounds.binary_search_by_key(&number, |(page, _)| *page) {
+            self.bounds.insert(at, (number, end.clone()));
+        }
+        self.done = Some((number, end));
+    }
 }
 
 /// The page that is to be read next.
@@ -89,10 +126,10 @@ impl Read {
             run,
             cut,
             of,
-            done: None,
-            bounds: Vec::new(),
+            pages: Pages::default(),
             row_count: 0,
             row_count_estimated: None,
+            byte_count: 0,
             destinations: None,
         }
     }
@@ -111,12 +148,12 @@ impl Read {
         let mut bounds: Vec<(u32, Bound)> = held.into_iter().flatten().collect();
         bounds.sort();
         bounds.dedup_by_key(|(page, _)| *page);
-        read.done = if everyone_holds_some {
+        read.pages.done = if everyone_holds_some {
             bounds.first().cloned()
         } else {
             None
         };
-        read.bounds = bounds;
+        read.pages.bounds = bounds;
         read
     }
 
@@ -140,29 +177,19 @@ impl Read {
 
     /// The next page, or `None` if all are out.
     pub(crate) fn next_page(&self) -> Option<NextPage> {
-        if matches!(self.done, Some((_, Bound::End))) {
-            return None;
-        }
-        let (last, after) = match &self.done {
-            Some((page, bound)) => (*page, Some(bound.clone())),
-            None => (0, None),
-        };
-        let number = last + 1;
-        let known = self.bounds.iter().find(|(page, _)| *page >= number);
-        Some(NextPage {
-            number,
-            after,
-            upto: known.map(|(_, bound)| bound.clone()),
-            must_reach: known.is_some_and(|(page, _)| *page == number),
-        })
+        self.pages.next()
     }
 
     /// The page that was asked for is out, and ends here.
     pub(crate) fn page_is_out(&mut self, number: u32, end: Bound) {
-        if let Err(at) = self.bounds.binary_search_by_key(&number, |(page, _)| *page) {
-            self.bounds.insert(at, (number, end.clone()));
-        }
-        self.done = Some((number, end));
+        self.pages.passed(number, end);
+    }
+
+    /// The pages in which the keys of a change fall. A key that cannot be read falls in no page that was read.
+    pub(crate) fn pages_of(&self, at: Option<&[KeyValue]>, before: Option<Option<&[KeyValue]>>) -> (Page, Page) {
+        let page = |key: Option<&[KeyValue]>| key.map_or(Page::new(0, Page::UNREAD), |key| self.page_of(key));
+        let at = page(at);
+        (at, before.map_or(at, page))
     }
 
     /// The page in which a key falls.
@@ -170,11 +197,11 @@ impl Read {
         if self.cut == Cut::OneWindow {
             return Page::new(0, Page::UNREAD);
         }
-        let at = self.bounds.partition_point(|(_, bound)| match bound {
+        let at = self.pages.bounds.partition_point(|(_, bound)| match bound {
             Bound::Key(end) => end.values.as_slice() < key,
             Bound::End => false,
         });
-        Page::new(0, self.bounds.get(at).map_or(Page::UNREAD, |(page, _)| *page))
+        Page::new(0, self.pages.bounds.get(at).map_or(Page::UNREAD, |(page, _)| *page))
     }
 }
 

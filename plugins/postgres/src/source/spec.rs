@@ -39,7 +39,14 @@ pub struct PostgresSourceSpec {
     /// directory, so that less is left to send at the commit; otherwise they wait on the server's disk.
     #[serde(default)]
     pub streaming: bool,
-    /// Rows of one page when existing rows are read.
+    /// How many connections read existing rows at the same time, from one snapshot.
+    #[serde(default = "default_connections")]
+    #[schemars(range(min = 1, max = 64))]
+    pub connections: usize,
+    /// In which order existing rows are read.
+    #[serde(default)]
+    pub read_order: ReadOrder,
+    /// Rows of one page, at most, when existing rows are read; a page is no larger than a changeset.
     #[serde(default = "default_page_rows")]
     #[schemars(range(min = 1, max = 10_000_000))]
     pub page_rows: u64,
@@ -54,8 +61,26 @@ pub struct PostgresSourceSpec {
     pub window_wait: Duration,
 }
 
+/// In which order existing rows are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ReadOrder {
+    /// By key where keys lie about in order or the table is too large to be read again after a kill; else as it lies on disk.
+    #[default]
+    Auto,
+    /// By key, page by page, wherever the order of the key can be told outside the server. A kill costs one page.
+    Key,
+    /// As it lies on disk: the fastest. Everything is read from one snapshot, and again after a kill.
+    Disk,
+}
+
 fn yes() -> bool {
     true
+}
+
+/// Two saturate two cores of a server; with more than four the network or the destination is the limit.
+fn default_connections() -> usize {
+    4
 }
 
 fn default_page_rows() -> u64 {

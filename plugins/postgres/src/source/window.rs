@@ -9,6 +9,7 @@
 
 use std::time::{Duration, Instant};
 
+use model::StreamId;
 use tokio_postgres::Client;
 
 use super::catalogue::Table;
@@ -71,15 +72,32 @@ impl Window {
         })
     }
 
-    /// A table as of the window.
-    pub(crate) async fn table(&self, schema: &str, name: &str) -> api::Result<Option<Table>> {
-        Table::find(&self.keeper, schema, name).await
+    /// Tables as of the window; those that were not there then are left out.
+    pub(crate) async fn tables(&self, streams: &[StreamId]) -> api::Result<Vec<Table>> {
+        Table::find_all(&self.keeper, streams).await
     }
 
+    /// Makes further connections that see what the window sees, as long as it is open.
+    pub(crate) fn door(&self) -> Door {
+        Door {
+            begin: begin(&self.snapshot),
+            settings: self.settings.clone(),
+        }
+    }
+}
+
+/// The way into a window.
+#[derive(Clone)]
+pub(crate) struct Door {
+    begin: String,
+    settings: Settings,
+}
+
+impl Door {
     /// Another connection that sees what the window sees, each time it begins.
     pub(crate) async fn reader(&self) -> api::Result<WindowReader> {
         Ok(WindowReader {
-            begin: begin(&self.snapshot),
+            begin: self.begin.clone(),
             connection: self.settings.connect().await?,
         })
     }
@@ -134,6 +152,8 @@ pub(crate) enum Standing {
     Same,
     /// It was truncated, rewritten, replaced or dropped: what would be read is not what the window shows.
     Changed,
+    /// Somebody holds a lock on it that does not let it be read now.
+    Locked,
 }
 
 impl WindowReader {
@@ -149,26 +169,28 @@ impl WindowReader {
             .map_err(sql("import a snapshot"))?;
         let name = name_of(table);
         if let Err(error) = client
-            .batch_execute(&format!("LOCK TABLE {name} IN ACCESS SHARE MODE"))
+            .batch_execute(&format!("LOCK TABLE {} IN ACCESS SHARE MODE", rows_of(table)))
             .await
         {
             use tokio_postgres::error::SqlState;
-            if matches!(error.code(), Some(code) if *code == SqlState::UNDEFINED_TABLE || *code == SqlState::WRONG_OBJECT_TYPE)
-            {
-                return Ok(Standing::Changed);
-            }
-            return Err(sql("lock a table for reading")(error));
+            return match error.code() {
+                Some(&SqlState::UNDEFINED_TABLE | &SqlState::INVALID_SCHEMA_NAME | &SqlState::WRONG_OBJECT_TYPE) => {
+                    Ok(Standing::Changed)
+                }
+                Some(&SqlState::LOCK_NOT_AVAILABLE) => Ok(Standing::Locked),
+                _ => Err(sql("lock a table for reading")(error)),
+            };
         }
         // pg_class and pg_inherits are read as of the snapshot; the functions tell what is now.
         let row = client
             .query_one(
                 "WITH RECURSIVE tree(oid) AS (SELECT $1::oid UNION ALL
-                                             SELECT i.inhrelid FROM pg_inherits i JOIN tree ON i.inhparent = tree.oid)
+                                             SELECT i.inhrelid FROM pg_inherits i JOIN tree ON i.inhparent = tree.oid AND $3)
                  SELECT coalesce(to_regclass($2)::oid = $1, false)
                         AND bool_and(coalesce(pg_relation_filenode(c.oid), 0) = c.relfilenode)
                         AND count(*) = greatest((SELECT count(*) FROM pg_partition_tree($1)), 1)
                  FROM pg_class c JOIN tree USING (oid)",
-                &[&table.oid, &name],
+                &[&table.oid, &name, &table.is_partitioned()],
             )
             .await
             .map_err(sql("compare a table with its snapshot"))?;
@@ -180,7 +202,7 @@ impl WindowReader {
             .map(|name| crate::identifier::quote_ident(name))
             .collect();
         let Ok(statement) = client
-            .prepare(&format!("SELECT {} FROM {name}", listed.join(", ")))
+            .prepare(&format!("SELECT {} FROM {}", listed.join(", "), rows_of(table)))
             .await
         else {
             return Ok(Standing::Changed);
@@ -191,6 +213,23 @@ impl WindowReader {
                 .is_some_and(|then| now.column_id() == Some(then.number) && now.type_().oid() == then.type_oid)
         });
         Ok(if is_same { Standing::Same } else { Standing::Changed })
+    }
+
+    /// How many blocks a locked table has, of a partitioned one its largest partition; 0 where rows do not lie in blocks.
+    pub(crate) async fn block_count(&self, table: &Table) -> api::Result<u64> {
+        let row = self
+            .connection
+            .query_one(
+                "WITH RECURSIVE tree(oid) AS (SELECT $1::oid UNION ALL
+                                             SELECT i.inhrelid FROM pg_inherits i JOIN tree ON i.inhparent = tree.oid AND $2)
+                 SELECT CASE WHEN bool_and(a.amname = 'heap')
+                             THEN max(pg_relation_size(c.oid) / current_setting('block_size')::int8) ELSE 0 END
+                 FROM pg_class c JOIN tree USING (oid) JOIN pg_am a ON a.oid = c.relam WHERE c.relkind = 'r'",
+                &[&table.oid, &table.is_partitioned()],
+            )
+            .await
+            .map_err(sql("look how large a table is"))?;
+        Ok(row.get::<_, Option<i64>>(0).unwrap_or(0).max(0) as u64)
     }
 
     /// Ends the transaction, whatever became of it.
@@ -209,4 +248,13 @@ pub(crate) fn name_of(table: &Table) -> String {
         crate::identifier::quote_ident(&table.schema),
         crate::identifier::quote_ident(&table.name)
     )
+}
+
+/// What to read a table's own rows from: those of a partitioned table are its partitions', but tables that inherit from
+/// another are streams of their own.
+pub(crate) fn rows_of(table: &Table) -> String {
+    match table.is_partitioned() {
+        true => name_of(table),
+        false => format!("ONLY {}", name_of(table)),
+    }
 }
