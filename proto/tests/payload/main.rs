@@ -1,0 +1,10 @@
+//! Payloads there and back, and payloads that nobody should have sent.
+#![allow(clippy::unwrap_used)]
+
+extern crate highwater_proto as proto;
+
+mod damaged;
+mod mutations;
+mod sample;
+mod tables;
+mod values;
