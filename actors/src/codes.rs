@@ -48,7 +48,7 @@ pub const CODES: &[Code] = &[
     Code {
         id: "E0708",
         title: "unknown stream or destination",
-        explain: "A resync named a stream or destination that the running pipeline does not have. `highwater status` lists them.",
+        explain: "A resync or a verification named a stream or destination that the running pipeline does not have. `highwater status` lists them.",
     },
     Code {
         id: "E0709",
@@ -71,5 +71,18 @@ pub const CODES: &[Code] = &[
         title: "no scratch directory",
         explain: "A source needs a directory for temporary files, below the state directory. It must be writable and have room; \
                   nothing in it is state, and it is emptied at every start.",
+    },
+    Code {
+        id: "E0713",
+        title: "a verification could not be made",
+        explain: "`verify` needs an open source and destinations that come by one position together. The message says what was in the \
+                  way: a destination that is down or too far behind, a source that was opened again meanwhile, or memory that is not \
+                  free. Nothing was changed; `highwater status` shows how everything stands. Run it again then.",
+    },
+    Code {
+        id: "E0714",
+        title: "nothing can be compared",
+        explain: "None of the destinations in question can be compared: they cannot read back what they wrote (files, a console). \
+                  Name others with `--destination`.",
     },
 ];

@@ -34,6 +34,7 @@ mod spec;
 mod status;
 mod timeline;
 mod transformer;
+mod verify;
 
 pub use backoff::{Backoff, RestartBudget};
 pub use codes::CODES;
@@ -44,6 +45,7 @@ pub use status::{
     Board, DestinationState, DestinationStatus, PipelineState, PipelineStatus, ReadStatus, SourceStatus, SpoolView,
     StreamStatus, Trouble,
 };
+pub use verify::{ComparedAs, Comparison, DIFFERENCES_MAX, SharedProgress, Verified, Verify, VerifyProgress};
 
 /// Every fail-point of this crate.
 pub const FAIL_POINTS: &[&str] = &[

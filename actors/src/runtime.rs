@@ -14,6 +14,7 @@ use tracing::{error, info};
 use crate::pipeline::{PipelineActor, PipelineArgs, PipelineMsg, Resync, Resynced};
 use crate::spec::PipelineSpec;
 use crate::status::{Board, Phase, PipelineStatus, Trouble};
+use crate::verify::{SharedProgress, Verified, Verify};
 
 /// How a pipeline ended.
 #[derive(Debug, Clone)]
@@ -69,6 +70,12 @@ pub(crate) enum RuntimeMsg {
         pipeline: PipelineId,
         request: Resync,
         answer: oneshot::Sender<Result<Resynced, Error>>,
+    },
+    Verify {
+        pipeline: PipelineId,
+        request: Verify,
+        progress: SharedProgress,
+        answer: oneshot::Sender<Result<Verified, Error>>,
     },
     Flush,
     Drain,
@@ -132,6 +139,34 @@ impl Runtime {
                 answer,
             })
             .map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
+    }
+
+    /// Compares what the source has with what destinations hold, at one position, while both go on. Takes as long as reading
+    /// both sides once, and again where they differ.
+    ///
+    /// Cancellation: a dropped future ends the comparing.
+    pub async fn verify(
+        &self,
+        pipeline: &PipelineId,
+        request: Verify,
+        progress: SharedProgress,
+    ) -> Result<Verified, Error> {
+        let (answer, answered) = oneshot::channel();
+        let gone = || {
+            Error::new(
+                "E0710",
+                Retry::Operator,
+                format!("cannot verify `{pipeline}`: it has stopped"),
+            )
+        };
+        let message = RuntimeMsg::Verify {
+            pipeline: pipeline.clone(),
+            request,
+            progress,
+            answer,
+        };
+        self.actor.cast(message).map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
     }
 
@@ -215,6 +250,20 @@ impl Actor for RuntimeActor {
                 answer,
             } => match state.pipelines.get(&pipeline) {
                 Some(actor) => actor.cast(PipelineMsg::Resync { request, answer })?,
+                // The one who asked sees the dropped answer.
+                None => drop(answer),
+            },
+            RuntimeMsg::Verify {
+                pipeline,
+                request,
+                progress,
+                answer,
+            } => match state.pipelines.get(&pipeline) {
+                Some(actor) => actor.cast(PipelineMsg::Verify {
+                    request,
+                    progress,
+                    answer,
+                })?,
                 // The one who asked sees the dropped answer.
                 None => drop(answer),
             },

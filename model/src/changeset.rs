@@ -147,7 +147,14 @@ pub struct ChangeSet {
     pub place: Option<Place>,
     /// Arrow bytes of the body; what credit and the memory budget count.
     pub size_bytes: usize,
+    /// Somebody waits for every destination to come by here. Only on progress without rows; it is not repeated when the
+    /// changeset is.
+    pub marker: Option<Marker>,
 }
+
+/// A place in the flow that somebody waits for, by its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Marker(pub u64);
 
 impl ChangeSet {
     /// A changeset of whole transactions.
@@ -168,6 +175,7 @@ impl ChangeSet {
             body: Body::Rows(batches),
             place: None,
             size_bytes,
+            marker: None,
         }
     }
 
@@ -179,6 +187,15 @@ impl ChangeSet {
             body: Body::Control(control),
             place: None,
             size_bytes: 0,
+            marker: None,
+        }
+    }
+
+    /// Progress without rows, with a marker at its end.
+    pub fn marked(delta: Delta, marker: Marker) -> Self {
+        ChangeSet {
+            marker: Some(marker),
+            ..Self::rows(delta, Vec::new())
         }
     }
 

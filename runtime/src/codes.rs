@@ -76,6 +76,13 @@ log and the summary name it. What is durable is kept; the next run goes on from 
 "At the end of `runtime.shutdown.timeout` some destination had not committed yet. Nothing is lost: the next run starts from its
 last checkpoint and reads the rest again."
 
+    E0736 "unknown job"
+"Jobs are numbered from 1 and remembered for a while after their end; those of an earlier process are gone."
+
+    E0737 "the pipeline is being compared already"
+"One comparison of a pipeline goes on at a time: each reads every row at both ends. Wait for it, or end it with
+`DELETE /api/v1/jobs/N`."
+
     E0201 "unknown stream"
 "A stream that the pipeline selects does not exist at the source. Names are compared exactly. The label suggests the nearest;
 `highwater validate --connect` checks them without running anything."

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use api::{CommitPoint, Destination, Error, Holds, Reservation, Retry, Transformer};
 use fail::fail_point;
-use model::{ChangeSet, Checkpoint, Delta, Op, Part, StreamId, Timestamp};
+use model::{ChangeSet, Checkpoint, Delta, Marker, Op, Part, StreamId, Timestamp};
 use ractor::ActorRef;
 use spool::Delivery;
 use tokio::sync::mpsc;
@@ -27,6 +27,7 @@ use crate::metric;
 use crate::pipeline::{PipelineMsg, Stand};
 use crate::status::{LanePhase, Trouble};
 use crate::transformer::Meter;
+use crate::verify::Arrived;
 
 /// Commits may take at most about this share of a lane's time while nothing else asks for them: a slow disk gets fewer.
 const COMMIT_SHARE: u32 = 4;
@@ -452,6 +453,28 @@ impl LaneDriver {
                 .destination(&self.args.spec.id, |facts| facts.accepted = session.accepted.clone());
         }
         session.is_in_transaction = !changeset.part.ends_consistent();
+        match changeset.marker {
+            Some(marker) => self.come_by(session, marker).await,
+            None => Ok(()),
+        }
+    }
+
+    /// If somebody waits for this lane here: commits, and opens a view of what it wrote. What is wrong with the view is for
+    /// whoever waits, and none of this lane's business.
+    async fn come_by(&mut self, session: &mut Session, marker: Marker) -> Result<(), Error> {
+        let Some(waits) = self.args.markers.take(marker, &self.args.spec.id) else {
+            return Ok(());
+        };
+        if session.pending_since.is_some() {
+            self.commit(session).await?;
+        }
+        let read_back = session.destination.read_back();
+        let stored = self.args.busy.while_in("read_back", read_back).await;
+        // Whoever waited may have gone.
+        let _ = waits.send(Arrived {
+            checkpoint: session.accepted.clone(),
+            stored,
+        });
         Ok(())
     }
 
@@ -551,6 +574,7 @@ impl LaneDriver {
 
     /// After a failure: waits for the next try, keeping the lane's place in the spool. `Some` if there is none.
     async fn recover(&mut self, error: Error, needs_resync: bool) -> Option<LaneEnd> {
+        self.args.markers.give_up(&self.args.spec.id);
         if error.retry() == Retry::Fenced {
             self.note(&error, None);
             return Some(LaneEnd::Fenced(error));

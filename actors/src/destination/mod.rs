@@ -18,6 +18,7 @@ use crate::joined::{Ended, Joined};
 use crate::pipeline::PipelineMsg;
 use crate::spec::{DestinationSpec, Limits};
 use crate::status::Board;
+use crate::verify::Markers;
 
 /// Applies what its cursor delivers, commits, and comes back after failures.
 ///
@@ -41,6 +42,7 @@ pub(crate) struct DestinationArgs {
     pub(crate) edge: Arc<Edge>,
     pub(crate) pipeline: ActorRef<PipelineMsg>,
     pub(crate) checkpointer: ActorRef<CheckpointMsg>,
+    pub(crate) markers: Markers,
 }
 
 /// What a destination actor is told.

@@ -114,6 +114,7 @@ impl Pipeline {
 
     pub(super) fn stop_flow(&mut self) {
         let flow = std::mem::replace(&mut self.flow, Flow::Idle);
+        self.markers.give_up_all();
         if let Some(machinery) = flow.machinery() {
             machinery.stop.cancel();
             machinery.actors.iter().for_each(|actor| actor.kill());

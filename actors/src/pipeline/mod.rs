@@ -14,6 +14,8 @@
 
 mod flow;
 mod resync;
+mod scope;
+mod verify;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,6 +38,7 @@ use crate::runtime::{Outcome, RuntimeMsg};
 use crate::source::SourceOpened;
 use crate::spec::{DestinationSpec, PipelineSpec};
 use crate::status::{Board, Phase, Trouble};
+use crate::verify::{Markers, SharedProgress, Verified, Verify};
 use crate::{FlowId, metric};
 
 pub use resync::{Resync, Resynced};
@@ -107,6 +110,12 @@ pub(crate) enum PipelineMsg {
         request: Resync,
         answer: oneshot::Sender<Result<Resynced, Error>>,
     },
+    /// Compare what the source has with what destinations hold.
+    Verify {
+        request: Verify,
+        progress: SharedProgress,
+        answer: oneshot::Sender<Result<Verified, Error>>,
+    },
     /// Every lane commits what it has.
     Flush,
     /// Stop the source, commit everything, close.
@@ -136,6 +145,9 @@ pub(crate) struct Pipeline {
     is_draining: bool,
     is_over: bool,
     tasks: Vec<Joined>,
+    /// Who waits for which lane to come by.
+    markers: Markers,
+    marker_count: u64,
 }
 
 struct LaneHandle {
@@ -230,6 +242,8 @@ impl Actor for PipelineActor {
             is_draining: false,
             is_over: false,
             tasks: Vec::new(),
+            markers: Markers::default(),
+            marker_count: 0,
             spec,
         };
         for spec in pipeline.spec.destinations.clone() {
@@ -273,6 +287,11 @@ impl Actor for PipelineActor {
             | PipelineMsg::StartFlow(_) => {}
             PipelineMsg::Tick => pipeline.on_tick(&myself).await?,
             PipelineMsg::Resync { request, answer } => pipeline.on_resync(&myself, request, answer),
+            PipelineMsg::Verify {
+                request,
+                progress,
+                answer,
+            } => pipeline.on_verify(&myself, request, progress, answer),
             PipelineMsg::Flush => pipeline.lanes.values().for_each(|lane| lane.tell(LaneInput::Flush)),
             PipelineMsg::Drain => pipeline.on_drain(&myself),
             PipelineMsg::Done(Ended::Returned(())) => {}
@@ -361,6 +380,7 @@ impl Pipeline {
             edge,
             pipeline: myself.clone(),
             checkpointer: self.checkpointer.clone(),
+            markers: self.markers.clone(),
         };
         let (actor, _) = Actor::spawn_linked(None, DestinationActor, args.clone(), myself.get_cell()).await?;
         let pending = stored.map(|stored| stored.pending_reads).unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api::{Error, ReadExisting, Retry};
+use api::{Error, ReadExisting};
 use model::{DestinationId, StreamId};
 use ractor::ActorRef;
 use serde::Serialize;
@@ -42,7 +42,7 @@ impl Pipeline {
         request: Resync,
         answer: oneshot::Sender<Result<Resynced, Error>>,
     ) {
-        let (streams, destinations) = match self.resolve(&request) {
+        let (streams, destinations) = match self.resolve("resync", &request.streams, &request.destinations) {
             Ok(resolved) => resolved,
             Err(error) => {
                 // Whoever asked may have gone.
@@ -118,44 +118,5 @@ impl Pipeline {
         };
         self.tasks.retain(|task| !task.is_finished());
         self.tasks.push(Joined::spawn(myself, work, PipelineMsg::Done));
-    }
-
-    fn resolve(&self, request: &Resync) -> Result<(Vec<StreamId>, Vec<DestinationId>), Error> {
-        let planned: Vec<StreamId> = self.spec.plan.streams.iter().map(|stream| stream.id.clone()).collect();
-        let unknown = |what: &str, name: String, known: String| {
-            Err(Error::new(
-                "E0708",
-                Retry::Operator,
-                format!("cannot resync `{}`: it has no {what} `{name}`", self.id()),
-            )
-            .hint(format!("it has {known}")))
-        };
-        let list = |names: Vec<String>| names.join(", ");
-        if let Some(stream) = request.streams.iter().find(|stream| !planned.contains(stream)) {
-            return unknown(
-                "stream",
-                stream.to_string(),
-                list(planned.iter().map(ToString::to_string).collect()),
-            );
-        }
-        if let Some(destination) = request.destinations.iter().find(|id| !self.lanes.contains_key(id)) {
-            return unknown(
-                "destination",
-                destination.to_string(),
-                list(self.lanes.keys().map(ToString::to_string).collect()),
-            );
-        }
-        let streams = if request.streams.is_empty() {
-            planned
-        } else {
-            request.streams.clone()
-        };
-        let all = || self.lanes.keys().cloned().collect();
-        let destinations = if request.destinations.is_empty() {
-            all()
-        } else {
-            request.destinations.clone()
-        };
-        Ok((streams, destinations))
     }
 }

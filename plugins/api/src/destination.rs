@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use model::{ChangeSet, Checkpoint, Delta, DestinationId, PipelineId, SchemaId, StreamId};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
+use crate::{Error, Result, Retry, StoredView};
 
 /// How rows are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -128,6 +128,8 @@ pub struct Capabilities {
     pub ddl_in_transaction: bool,
     /// Whether it stores the checkpoint with the rows, so that its word wins over ours.
     pub keeps_checkpoint: bool,
+    /// Whether it can read its rows back, for `verify`.
+    pub reads_back: bool,
     /// What it may hold beyond a changeset between two commits.
     pub buffer_bytes: usize,
     /// Committing more often than this wastes work.
@@ -251,6 +253,20 @@ pub trait Destination: Send {
     ///
     /// Errors: [`Retry::Fenced`](crate::Retry::Fenced) if another owner has taken the lane.
     async fn commit(&mut self, at: CommitPoint<'_>) -> Result<()>;
+
+    /// Opens a view of the lane's rows as of the last commit.
+    ///
+    /// Called: on an open destination with nothing accepted since its last commit. The view has connections of its own, and
+    /// the lane goes on writing while it is read.
+    ///
+    /// Errors: leave the destination as it is. `E0604` from one that cannot read back.
+    async fn read_back(&mut self) -> Result<Box<dyn StoredView>> {
+        Err(Error::new(
+            "E0604",
+            Retry::Operator,
+            "cannot read back: this connector does not read what it wrote",
+        ))
+    }
 
     /// Lets go of the system. What was not committed is void.
     async fn close(self: Box<Self>) -> Result<()>;

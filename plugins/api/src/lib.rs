@@ -17,6 +17,7 @@ mod memory;
 mod registry;
 mod source;
 mod transformer;
+mod verify;
 
 pub mod conformance;
 pub mod testing;
@@ -38,3 +39,4 @@ pub use source::{
     Source, SourceCapabilities, SourceControl, Verdict,
 };
 pub use transformer::{Images, OutSchema, Transformer, transform_changeset};
+pub use verify::{SourceView, Stored, StoredView, VIEW_BATCH_BYTES, not_comparable};

@@ -2,9 +2,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use model::{ChangeSet, Checkpoint, DestinationId, Order, StreamId, StreamSchema, Timestamp};
+use model::{ChangeSet, Checkpoint, DestinationId, Marker, Order, StreamId, StreamSchema, Timestamp};
 
-use crate::{Context, Error, Reservation, Result};
+use crate::{Context, Error, Reservation, Result, Retry, SourceView};
 
 /// What a source is asked to read.
 #[derive(Debug, Clone)]
@@ -242,6 +242,20 @@ pub trait SourceControl: Send + Sync {
     /// The reads that are going on.
     async fn reads(&self) -> Vec<ReadProgress> {
         Vec::new()
+    }
+
+    /// Opens a view of the streams' rows as of one place in the log. The reader emits `marker` exactly there: after
+    /// everything that the view shows, before everything that it does not.
+    ///
+    /// Returns: when the view is open; the marker may be on its way or out. Writers are not held up.
+    ///
+    /// Errors: `E0603` from a source that cannot do that.
+    async fn view(&self, _streams: &[StreamId], _marker: Marker) -> Result<Box<dyn SourceView>> {
+        Err(Error::new(
+            "E0603",
+            Retry::Operator,
+            "cannot view the source: this connector cannot read all rows as of one position",
+        ))
     }
 
     /// Ends the reader at the next consistent point and lets go of the system. After it, `next` returns `None`.

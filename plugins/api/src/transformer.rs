@@ -51,7 +51,10 @@ pub async fn transform_changeset(transformer: &mut dyn Transformer, changeset: &
             for batch in batches {
                 out.extend(transform_batch(transformer, batch).await?);
             }
-            return Ok(ChangeSet::part(changeset.part, changeset.delta.clone(), out));
+            return Ok(ChangeSet {
+                marker: changeset.marker,
+                ..ChangeSet::part(changeset.part, changeset.delta.clone(), out)
+            });
         }
         Body::Control(control) => transform_control(transformer, control).await?,
     };

@@ -46,6 +46,7 @@ impl DestinationConnector for Null {
             unavailable: true,
             ddl_in_transaction: true,
             keeps_checkpoint: false,
+            reads_back: false,
             buffer_bytes: 0,
             commit_interval_min: Duration::ZERO,
         }

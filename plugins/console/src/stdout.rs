@@ -65,6 +65,7 @@ impl DestinationConnector for Stdout {
             unavailable: true,
             ddl_in_transaction: false,
             keeps_checkpoint: false,
+            reads_back: false,
             buffer_bytes: BUFFER_BYTES,
             commit_interval_min: Duration::ZERO,
         }

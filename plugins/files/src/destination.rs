@@ -91,6 +91,7 @@ pub(crate) fn capabilities(budget_bytes: usize) -> Capabilities {
         unavailable: true,
         ddl_in_transaction: true,
         keeps_checkpoint: true,
+        reads_back: false,
         buffer_bytes: budget_bytes,
         // A file for each minute is what people expect; a batch configured to wait less does commit earlier.
         commit_interval_min: Duration::from_secs(60),

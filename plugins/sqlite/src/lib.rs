@@ -9,6 +9,7 @@ pub mod column_type;
 mod connection;
 pub mod destination;
 mod error;
+mod row_thread;
 pub mod source;
 mod sql_text;
 

@@ -23,6 +23,8 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// Read streams again for some destinations of a running pipeline, while everything else goes on
     Resync(ResyncArgs),
+    /// Compare the rows of source and destinations at one position, and name those that differ
+    Verify(VerifyArgs),
     /// Remove what was left behind for a pipeline: triggers, change tables, ledgers, checkpoints. Rows stay
     Forget(ForgetArgs),
     /// Look at the stored checkpoints
@@ -174,6 +176,29 @@ pub(crate) struct ResyncArgs {
     pub(crate) dry_run: bool,
 }
 
+/// Options of `verify`.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// The pipeline
+    #[arg(value_name = "PIPELINE")]
+    pub(crate) pipeline: String,
+    /// Streams to compare. Repeatable [default: all]
+    #[arg(long, value_name = "STREAM")]
+    pub(crate) stream: Vec<String>,
+    /// Destinations to compare with. Repeatable [default: all that can be read back]
+    #[arg(long, value_name = "DESTINATION")]
+    pub(crate) destination: Vec<String>,
+    /// Compare only a share of the keys, such as 5%. Every row is read all the same
+    #[arg(long, value_name = "SHARE", value_parser = parse_share)]
+    pub(crate) sample: Option<f64>,
+    /// Read no more rows than this in a second, source and destinations together
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rows_per_second: Option<u32>,
+    /// Where to write all differences as JSON, if there are any [default: ./verify-PIPELINE.json]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) details: Option<PathBuf>,
+}
+
 /// Options of `forget`.
 #[derive(Debug, Args)]
 pub(crate) struct ForgetArgs {
@@ -229,6 +254,18 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
     }
 }
 
+fn parse_share(text: &str) -> Result<f64, String> {
+    let share = match text.strip_suffix('%') {
+        Some(percent) => percent.trim().parse::<f64>().map(|percent| percent / 100.0),
+        None => text.parse::<f64>(),
+    };
+    match share {
+        Ok(share) if share > 0.0 && share <= 1.0 => Ok(share),
+        Ok(_) => Err("more than 0 % and at most 100 %".to_owned()),
+        Err(_) => Err("expected a share, such as `5%`".to_owned()),
+    }
+}
+
 impl Command {
     /// The word that was typed, for the JSON envelope.
     pub(crate) const fn name(&self) -> &'static str {
@@ -240,6 +277,7 @@ impl Command {
             Command::Sync(_) => "sync",
             Command::Status(_) => "status",
             Command::Resync(_) => "resync",
+            Command::Verify(_) => "verify",
             Command::Forget(_) => "forget",
             Command::State(StateCommand::Show) => "state show",
             Command::State(StateCommand::Export) => "state export",

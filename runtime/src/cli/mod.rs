@@ -9,7 +9,7 @@ use clap::{ArgAction, Args, Parser, ValueEnum};
 
 pub(crate) use commands::{
     Command, CompletionArgs, ExplainArgs, ForgetArgs, InitArgs, QuickstartArgs, ResyncArgs, RunArgs, SchemaArgs,
-    StateCommand, StatusArgs, SyncArgs, Until, ValidateArgs,
+    StateCommand, StatusArgs, SyncArgs, Until, ValidateArgs, VerifyArgs,
 };
 
 /// Keeps destinations in step with a source, all the time.

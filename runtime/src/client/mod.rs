@@ -71,6 +71,11 @@ impl Client {
         self.ask(Method::POST, path, Some(body)).await
     }
 
+    /// `DELETE path`.
+    pub(crate) async fn delete(&self, path: &str) -> Result<Answer, Failure> {
+        self.ask(Method::DELETE, path, None).await
+    }
+
     async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Answer, Failure> {
         match tokio::time::timeout(ANSWER_MAX, self.exchange(method, path, body)).await {
             Ok(answer) => answer.map_err(|error| self.unreachable(&error)),

@@ -15,6 +15,7 @@ mod state;
 mod status;
 mod sync;
 mod validate;
+mod verify;
 mod version;
 
 use std::process::ExitCode;
@@ -64,6 +65,7 @@ fn dispatch(cx: &Cx, command: Command) -> Ended {
         Command::Sync(args) => cx.block_on(sync::sync(cx, args)),
         Command::Status(args) => cx.block_on(status::status(cx, args)),
         Command::Resync(args) => cx.block_on(resync::resync(cx, args)),
+        Command::Verify(args) => cx.block_on(verify::verify(cx, args)),
         Command::Forget(args) => cx.block_on(forget::forget(cx, args)),
         Command::State(command) => state::state(cx, &command),
         Command::Schema(args) => schema::schema(cx, &args),

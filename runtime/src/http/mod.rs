@@ -1,4 +1,4 @@
-//! The admin API: health, metrics, status and resync, over a Unix socket and over TCP.
+//! The admin API: health, metrics, status, resync and verify, over a Unix socket and over TCP.
 //!
 //! Constraints:
 //! - whoever may open the Unix socket owns the state directory, so it asks for nothing; TCP beyond loopback needs a token,
@@ -8,6 +8,7 @@
 
 mod guard;
 mod health;
+mod jobs;
 mod page;
 mod pipelines;
 mod problem;
@@ -35,6 +36,7 @@ use crate::exit::Failure;
 use crate::running::Running;
 use guard::Guard;
 
+pub(crate) use jobs::VerifyBody;
 pub(crate) use pipelines::ResyncBody;
 pub(crate) use socket::reachable;
 
@@ -141,6 +143,8 @@ fn router(api: Api) -> Router {
         .route("/api/v1/pipelines/{pipeline}/streams", get(pipelines::streams))
         .route("/api/v1/pipelines/{pipeline}/checkpoints", get(pipelines::checkpoints))
         .route("/api/v1/pipelines/{pipeline}/resync", post(pipelines::resync))
+        .route("/api/v1/pipelines/{pipeline}/verify", post(jobs::verify))
+        .route("/api/v1/jobs/{job}", get(jobs::one).delete(jobs::cancel))
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::wrong_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))

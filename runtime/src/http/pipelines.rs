@@ -106,7 +106,7 @@ pub(super) async fn resync(
     Ok((StatusCode::ACCEPTED, Json(value(&resynced)?)).into_response())
 }
 
-fn unknown(api: &Api, pipeline: &str) -> Refusal {
+pub(super) fn unknown(api: &Api, pipeline: &str) -> Refusal {
     let known = api.running.names().join("`, `");
     Refusal::new(
         StatusCode::NOT_FOUND,

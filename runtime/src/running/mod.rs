@@ -7,6 +7,7 @@
 
 mod caught_up;
 mod heartbeat;
+mod jobs;
 mod look;
 mod pipelines;
 mod refused;
@@ -14,6 +15,7 @@ mod session;
 mod store;
 
 pub(crate) use caught_up::Goal;
+pub(crate) use jobs::{JobError, JobState, JobView};
 pub(crate) use look::{look_at_all, report, report_error};
 pub(crate) use pipelines::Running;
 pub(crate) use session::{Options, Session};

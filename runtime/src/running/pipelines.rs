@@ -7,11 +7,12 @@ use std::time::Instant;
 
 use actors::{
     Board, DestinationState, DestinationStatus, Outcome, PipelineState, PipelineStatus, Resync, Resynced, Runtime,
-    SourceStatus, SpoolView, Trouble,
+    SharedProgress, SourceStatus, SpoolView, Trouble, Verify,
 };
 use api::{Budget, Error, Retry};
 use model::PipelineId;
 
+use super::jobs::{JobView, Jobs};
 use crate::assembly::Blueprint;
 
 /// The pipelines, and what they share. Cheap to clone.
@@ -24,6 +25,7 @@ struct Inner {
     is_started: AtomicBool,
     config_hash: String,
     memory: Budget,
+    jobs: Arc<Jobs>,
 }
 
 /// The place of one pipeline.
@@ -55,6 +57,7 @@ impl Running {
             is_started: AtomicBool::new(false),
             config_hash,
             memory,
+            jobs: Arc::default(),
         }))
     }
 
@@ -94,6 +97,33 @@ impl Running {
             )
             .hint("`highwater status` shows what it waits for")),
         }
+    }
+
+    /// Starts comparing what the source has with what destinations hold. Returns the job's number, or that of the one which
+    /// does it already for the pipeline.
+    pub(crate) fn verify(&self, pipeline: &str, request: Verify) -> Result<std::result::Result<u64, u64>, Error> {
+        let Some(runtime) = self.0.slots.get(pipeline).and_then(Slot::runtime) else {
+            return Err(Error::new(
+                "E0710",
+                Retry::Operator,
+                format!("cannot verify `{pipeline}`: it has not started"),
+            )
+            .hint("`highwater status` shows what it waits for"));
+        };
+        let (id, progress) = (PipelineId::new(pipeline), SharedProgress::default());
+        let shared = Arc::clone(&progress);
+        let work = async move { runtime.verify(&id, request, shared).await };
+        Ok(Jobs::start(&self.0.jobs, pipeline, progress, work))
+    }
+
+    /// How a job stands.
+    pub(crate) fn job(&self, job: u64) -> Option<JobView> {
+        self.0.jobs.view(job)
+    }
+
+    /// Ends a job.
+    pub(crate) fn cancel_job(&self, job: u64) {
+        self.0.jobs.cancel(job);
     }
 
     /// Every destination commits what it has, now.

@@ -6,3 +6,4 @@ mod offline;
 mod runs;
 mod site;
 mod upkeep;
+mod verify;

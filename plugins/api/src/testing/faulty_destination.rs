@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use model::ChangeSet;
 
 use super::{Call, Faults};
-use crate::{Capabilities, CommitPoint, Destination, Error, Holds, Lane, Result, Written};
+use crate::{Capabilities, CommitPoint, Destination, Error, Holds, Lane, Result, StoredView, Written};
 
 /// A destination that goes wrong where its [`Faults`] say so.
 pub struct FaultyDestination {
@@ -38,6 +38,10 @@ impl Destination for FaultyDestination {
 
     async fn write(&mut self, changeset: Arc<ChangeSet>) -> Result<Written> {
         self.faults.around(Call::Write, self.inner.write(changeset)).await
+    }
+
+    async fn read_back(&mut self) -> Result<Box<dyn StoredView>> {
+        self.inner.read_back().await
     }
 
     async fn commit(&mut self, at: CommitPoint<'_>) -> Result<()> {

@@ -1,12 +1,12 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use model::{Checkpoint, PipelineId, StreamSchema};
+use model::{Checkpoint, Marker, PipelineId, StreamId, StreamSchema};
 
 use super::{Call, Faults};
 use crate::{
     Context, Emission, Error, Head, Held, Opened, Plan, ReadExisting, ReadProgress, Reader, Result, Source,
-    SourceCapabilities, SourceControl,
+    SourceCapabilities, SourceControl, SourceView,
 };
 
 /// A source that goes wrong where its [`Faults`] say so; so do the readers and controls that it opens.
@@ -97,6 +97,10 @@ impl SourceControl for FaultyControl {
 
     async fn reads(&self) -> Vec<ReadProgress> {
         self.inner.reads().await
+    }
+
+    async fn view(&self, streams: &[StreamId], marker: Marker) -> Result<Box<dyn SourceView>> {
+        self.inner.view(streams, marker).await
     }
 
     async fn close(&self) -> Result<()> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use model::ChangeSet;
 
-use crate::{Capabilities, CommitPoint, Destination, Error, Holds, Lane, Result, Written};
+use crate::{Capabilities, CommitPoint, Destination, Error, Holds, Lane, Result, StoredView, Written};
 
 /// How slow a [`ThrottledDestination`] is; shared, so that a test can change it while it runs.
 #[derive(Clone, Default)]
@@ -81,6 +81,10 @@ impl Destination for ThrottledDestination {
             .map_or(0.0, |rate| changeset.row_count() as f64 / rate.max(1e-3));
         tokio::time::sleep(pace.write_delay + Duration::from_secs_f64(for_rows)).await;
         self.inner.write(changeset).await
+    }
+
+    async fn read_back(&mut self) -> Result<Box<dyn StoredView>> {
+        self.inner.read_back().await
     }
 
     async fn commit(&mut self, at: CommitPoint<'_>) -> Result<()> {

@@ -5,9 +5,11 @@
 
 mod decode;
 mod encode;
+mod rows;
 
 pub use decode::{CopyDecoder, CopyError};
 pub use encode::{CopyEncoder, CopyMisfit};
+pub(crate) use rows::{CopyRows, RowsError};
 
 /// What every COPY begins with.
 const SIGNATURE: &[u8; 11] = b"PGCOPY\n\xff\r\n\0";

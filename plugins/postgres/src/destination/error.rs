@@ -155,6 +155,8 @@ pub(crate) enum Error {
         #[source]
         source: tokio_postgres::Error,
     },
+    #[error("cannot read `{stream}` back: {why}")]
+    ReadBack { stream: StreamId, why: String },
     #[error("cannot encode the row of the ledger")]
     Encode {
         #[source]
@@ -228,6 +230,7 @@ impl Error {
             Error::Sql { source, .. } if source.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => "E0544",
             Error::Types(_)
             | Error::Catalogue { .. }
+            | Error::ReadBack { .. }
             | Error::Sql { .. }
             | Error::Void { .. }
             | Error::NotOpen { .. } => "E0547",
@@ -250,6 +253,7 @@ impl Error {
             | Error::BadPredicate { .. }
             | Error::Misfit { .. }
             | Error::Encode { .. }
+            | Error::ReadBack { .. }
             | Error::Catalogue { .. } => Retry::Never,
             Error::Alter { source, .. } if server_error::class(source) == Class::Passing => Retry::After,
             Error::Sql { source, .. } => match server_error::class(source) {

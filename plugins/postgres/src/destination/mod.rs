@@ -13,6 +13,7 @@
 //! | [`place`], [`catalogue`], [`widening`], [`fitting`], [`privileges`] | which table, what it looks like, what it takes to make it fit |
 //! | [`target`], [`rows`], [`pending`], [`flush`], [`streams`] | writing rows and controls |
 //! | [`ledger`], [`session_lock`], [`session`] | who may write, and what is durable |
+//! | [`read_back`] | reading the tables, to be compared with the source's |
 
 mod catalogue;
 mod codes;
@@ -24,6 +25,7 @@ mod link;
 mod pending;
 mod place;
 mod privileges;
+mod read_back;
 mod rows;
 mod server_error;
 mod session;
@@ -38,7 +40,7 @@ use std::time::Duration;
 
 use api::{
     BuildContext, Capabilities, CommitPoint, Destination, DestinationConnector, DestinationOptions, Guarantee, Holds,
-    Lane, OnSchemaChange, SpecError, WriteMode, Written,
+    Lane, OnSchemaChange, SpecError, StoredView, WriteMode, Written,
 };
 use async_trait::async_trait;
 use model::ChangeSet;
@@ -49,6 +51,7 @@ pub use self::spec::{Pooler, PostgresDestinationSpec, SynchronousCommit, Trigger
 
 use self::error::{Error, Result};
 use self::place::Place;
+use self::read_back::ReadBack;
 use self::session::{Manner, Session};
 use crate::connect::Settings;
 
@@ -96,6 +99,7 @@ const CAPABILITIES: Capabilities = Capabilities {
     unavailable: true,
     ddl_in_transaction: true,
     keeps_checkpoint: true,
+    reads_back: true,
     buffer_bytes: session::BUFFER_BYTES,
     // About what a flush of the server's log takes on a good disk.
     commit_interval_min: Duration::from_millis(5),
@@ -202,6 +206,10 @@ impl Destination for PostgresDestination {
         session.commit(at.checkpoint).await?;
         self.state = State::Open(session);
         Ok(())
+    }
+
+    async fn read_back(&mut self) -> api::Result<Box<dyn StoredView>> {
+        Ok(Box::new(ReadBack::open(&self.manner).await?))
     }
 
     async fn close(mut self: Box<Self>) -> api::Result<()> {

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use api::{Head, HeadMark, Kept, LagUnit, ReadExisting, ReadProgress, SourceControl};
+use api::{Head, HeadMark, Kept, LagUnit, ReadExisting, ReadProgress, SourceControl, SourceView};
 use async_trait::async_trait;
-use model::{Checkpoint, Order, Partition, Timestamp};
-use tokio::sync::Mutex;
+use model::{Checkpoint, Marker, Order, Partition, StreamId, Timestamp};
+use tokio::sync::{Mutex, oneshot};
 
 use super::catalogue::now_and_end_of_log;
+use super::engine::ViewRequest;
+use super::error::Error;
 use super::position::{end_of, order_before};
 use super::reads::Request;
 use super::shared::Shared;
@@ -93,6 +95,23 @@ impl SourceControl for Control {
 
     async fn reads(&self) -> Vec<ReadProgress> {
         self.shared.reads()
+    }
+
+    async fn view(&self, streams: &[StreamId], marker: Marker) -> api::Result<Box<dyn SourceView>> {
+        let (answer, answered) = oneshot::channel();
+        self.shared.push_view(ViewRequest {
+            marker,
+            streams: streams.to_vec(),
+            answer,
+        });
+        let gone = || Error::TaskGone {
+            slot: self.log.to_string(),
+        };
+        let view = tokio::select! {
+            view = answered => view.map_err(|_| gone())?,
+            () = self.shared.closing.cancelled() => return Err(gone().into()),
+        };
+        Ok(Box::new(view?))
     }
 
     async fn close(&self) -> api::Result<()> {

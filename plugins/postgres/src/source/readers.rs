@@ -546,7 +546,7 @@ fn unreadable(shape: &StreamShape, why: String) -> api::Error {
     .into()
 }
 
-fn refused(shape: &StreamShape, error: CopyError) -> api::Error {
+pub(super) fn refused(shape: &StreamShape, error: CopyError) -> api::Error {
     match error {
         CopyError::Misfit { column, key, misfit } => Error::Misfit {
             stream: shape.stream().clone(),

@@ -9,6 +9,7 @@ use api::ReadProgress;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::engine::ViewRequest;
 use super::reads::Request;
 use crate::replication::Lsn;
 
@@ -43,6 +44,7 @@ pub(crate) struct Shared {
 #[derive(Default)]
 struct State {
     requests: VecDeque<Request>,
+    views: VecDeque<ViewRequest>,
     reads: Vec<ReadProgress>,
 }
 
@@ -78,6 +80,15 @@ impl Shared {
 
     pub(crate) fn pop_request(&self) -> Option<Request> {
         self.lock().requests.pop_front()
+    }
+
+    pub(crate) fn push_view(&self, request: ViewRequest) {
+        self.lock().views.push_back(request);
+        self.woken.notify_one();
+    }
+
+    pub(crate) fn pop_view(&self) -> Option<ViewRequest> {
+        self.lock().views.pop_front()
     }
 
     pub(crate) fn set_reads(&self, reads: Vec<ReadProgress>) {

@@ -22,7 +22,7 @@ use super::json_text::put_json;
 use super::value_text::{put, put_date, put_decimal, put_interval, put_time, put_timestamp, put_uuid};
 
 /// What stands for a NaN, which SQLite would make NULL.
-const NAN: &str = "NaN";
+pub(crate) const NAN: &str = "NaN";
 
 /// One column of a batch, downcast once.
 pub(crate) struct Cells<'a> {

@@ -128,6 +128,8 @@ pub(crate) enum Error {
         column: String,
         what: String,
     },
+    #[error("cannot build a batch of rows to compare")]
+    Spell(#[source] arrow::error::ArrowError),
     #[error("cannot encode the row of the ledger")]
     Encode {
         #[source]
@@ -198,6 +200,7 @@ impl Error {
             Error::BadPredicate { .. } => "E0538",
             Error::Sql { source, .. } if source.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => "E0539",
             Error::Sql { .. }
+            | Error::Spell(_)
             | Error::Encode { .. }
             | Error::CompareKeys { .. }
             | Error::Void { .. }
@@ -218,9 +221,11 @@ impl Error {
             | Error::NotOpen { .. }
             | Error::ThreadGone { .. }
             | Error::Thread { .. } => Retry::After,
-            Error::BadKey { .. } | Error::BadPredicate { .. } | Error::CompareKeys { .. } | Error::Encode { .. } => {
-                Retry::Never
-            }
+            Error::BadKey { .. }
+            | Error::BadPredicate { .. }
+            | Error::CompareKeys { .. }
+            | Error::Spell(_)
+            | Error::Encode { .. } => Retry::Never,
             Error::Sql { source, .. } => match source.sqlite_error_code() {
                 Some(
                     ErrorCode::DatabaseBusy
@@ -300,6 +305,7 @@ impl Error {
             Error::BadPredicate { .. } => return None,
             Error::Sql { source, .. } => return sql_hint(source),
             Error::CompareKeys { .. }
+            | Error::Spell(_)
             | Error::Encode { .. }
             | Error::Void { .. }
             | Error::NotOpen { .. }
@@ -359,7 +365,7 @@ impl From<Error> for api::Error {
             Error::Busy { source, .. } | Error::Sql { source, .. } | Error::Alter { source, .. } => {
                 out.caused_by(source)
             }
-            Error::CompareKeys { source, .. } => out.caused_by(source),
+            Error::CompareKeys { source, .. } | Error::Spell(source) => out.caused_by(source),
             Error::Encode { source } => out.caused_by(source),
             _ => out,
         }

@@ -59,7 +59,7 @@ pub(crate) enum Form {
 
 /// SQLite's storage classes, without NULL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Class {
+pub(crate) enum Class {
     Integer,
     Real,
     /// Text that may look like a number.
@@ -118,7 +118,7 @@ impl Form {
         }
     }
 
-    fn class(self) -> Class {
+    pub(crate) fn class(self) -> Class {
         match self {
             Form::Null | Form::Blob => Class::Blob,
             Form::Boolean | Form::Integer | Form::Duration(_) => Class::Integer,

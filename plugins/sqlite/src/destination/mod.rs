@@ -12,6 +12,7 @@
 //! | [`catalogue`], [`fitting`] | what a table looks like, and what it takes to make it fit |
 //! | [`target`], [`apply`], [`streams`] | writing rows and controls |
 //! | [`ledger`], [`session_lock`], [`session`] | who may write, and what is durable |
+//! | [`read_back`] | reading the tables, to be compared with the source's |
 //! | [`writer_thread`] | the thread that blocks so that no task must |
 
 mod apply;
@@ -23,6 +24,7 @@ mod fitting;
 mod form;
 mod json_text;
 mod ledger;
+mod read_back;
 mod session;
 mod session_lock;
 mod spec;
@@ -37,7 +39,7 @@ use std::time::Duration;
 
 use api::{
     BuildContext, Capabilities, CommitPoint, Destination, DestinationConnector, DestinationOptions, Guarantee, Holds,
-    Lane, OnSchemaChange, SpecError, WriteMode, Written,
+    Lane, OnSchemaChange, SpecError, StoredView, WriteMode, Written,
 };
 use async_trait::async_trait;
 use model::ChangeSet;
@@ -46,6 +48,7 @@ pub use self::codes::CODES;
 pub use self::spec::SqliteDestinationSpec;
 
 use self::error::{Error, Result};
+use self::read_back::ReadBack;
 use self::session::Session;
 use self::writer_thread::WriterThread;
 use crate::connection::{self, Access};
@@ -103,6 +106,7 @@ const CAPABILITIES: Capabilities = Capabilities {
     unavailable: true,
     ddl_in_transaction: true,
     keeps_checkpoint: true,
+    reads_back: true,
     buffer_bytes: session::CACHE_BYTES,
     // About what an fsync takes on a good disk.
     commit_interval_min: Duration::from_millis(5),
@@ -198,6 +202,15 @@ impl Destination for SqliteDestination {
         let checkpoint = at.checkpoint.clone();
         self.with_session(move |session| session.commit(&checkpoint)).await?;
         Ok(())
+    }
+
+    async fn read_back(&mut self) -> api::Result<Box<dyn StoredView>> {
+        let (path, options) = (self.path.clone(), self.options);
+        let opened = tokio::task::spawn_blocking(move || ReadBack::open(&path, options)).await;
+        match opened {
+            Ok(opened) => Ok(Box::new(opened?)),
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
     }
 
     async fn close(mut self: Box<Self>) -> api::Result<()> {

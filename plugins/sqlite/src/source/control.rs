@@ -4,17 +4,20 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use api::{Head, HeadMark, LagUnit, ReadExisting, ReadProgress, SourceControl};
+use api::{Head, HeadMark, LagUnit, ReadExisting, ReadProgress, SourceControl, SourceView};
 use async_trait::async_trait;
-use model::{Checkpoint, Partition};
+use model::{Checkpoint, Marker, Partition, StreamId};
 use rusqlite::Connection;
+use tokio::sync::oneshot;
 
+use super::engine::ViewRequest;
 use super::log::time_of;
 use super::position::{self, Proof, proof_of, seq_of};
 use super::reads::Request;
 use super::shared::Shared;
 use crate::capture::marks;
 use crate::capture::names::Names;
+use crate::connection::Access;
 use crate::error::{Error, Result, patiently};
 
 pub(crate) struct CapturedControl {
@@ -128,6 +131,24 @@ impl SourceControl for CapturedControl {
 
     async fn reads(&self) -> Vec<ReadProgress> {
         self.inner.shared.reads()
+    }
+
+    async fn view(&self, _streams: &[StreamId], marker: Marker) -> api::Result<Box<dyn SourceView>> {
+        let conn = self
+            .on_connection(|inner, _| super::open_connection(&inner.path, Access::Read))
+            .await?;
+        let (answer, answered) = oneshot::channel();
+        let request = ViewRequest { conn, marker, answer };
+        let shared = &self.inner.shared;
+        shared.push_view(request);
+        let gone = || Error::ThreadGone {
+            path: self.inner.path.clone(),
+        };
+        let view = tokio::select! {
+            view = answered => view.map_err(|_| gone())?,
+            () = shared.closing.cancelled() => Err(gone()),
+        };
+        Ok(Box::new(view?))
     }
 
     async fn close(&self) -> api::Result<()> {

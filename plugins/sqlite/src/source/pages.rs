@@ -190,7 +190,7 @@ pub(crate) fn estimate(conn: &Connection, shape: &StreamShape) -> Result<Option<
 }
 
 /// All columns of the table in their order, so that indices are the table's; those that nobody needs as NULL.
-fn columns(shape: &StreamShape, order: &[usize]) -> String {
+pub(crate) fn columns(shape: &StreamShape, order: &[usize]) -> String {
     let is_needed = |column: usize| order.contains(&column) || shape.columns.iter().any(|of| of.of_table == column);
     (0..shape.table.columns.len())
         .map(|column| {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use api::ReadProgress;
 use tokio_util::sync::CancellationToken;
 
+use super::engine::ViewRequest;
 use super::reads::Request;
 use crate::error::Error;
 
@@ -34,6 +35,7 @@ pub(crate) struct Shared {
 #[derive(Default)]
 struct State {
     requests: VecDeque<Request>,
+    views: VecDeque<ViewRequest>,
     reads: Vec<ReadProgress>,
     failure: Option<Error>,
 }
@@ -68,6 +70,15 @@ impl Shared {
         self.lock().requests.pop_front()
     }
 
+    pub(crate) fn push_view(&self, request: ViewRequest) {
+        self.lock().views.push_back(request);
+        self.wake();
+    }
+
+    pub(crate) fn pop_view(&self) -> Option<ViewRequest> {
+        self.lock().views.pop_front()
+    }
+
     /// Lets a thread that waits look again.
     pub(crate) fn wake(&self) {
         self.woken.notify_all();
@@ -76,7 +87,7 @@ impl Shared {
     /// Waits until somebody wakes or the time is over.
     pub(crate) fn wait(&self, at_most: Duration) {
         let state = self.lock();
-        if state.requests.is_empty() && !self.closing.is_cancelled() {
+        if state.requests.is_empty() && state.views.is_empty() && !self.closing.is_cancelled() {
             drop(self.woken.wait_timeout(state, at_most));
         }
     }

@@ -93,6 +93,7 @@ impl Destination for ReplicaDestination {
             unavailable: true,
             ddl_in_transaction: true,
             keeps_checkpoint: true,
+            reads_back: false,
             buffer_bytes: 0,
             commit_interval_min: Duration::ZERO,
         }

@@ -68,6 +68,7 @@ impl DestinationConnector for JsonLines {
             unavailable: true,
             ddl_in_transaction: true,
             keeps_checkpoint: true,
+            reads_back: false,
             buffer_bytes: 0,
             commit_interval_min: Duration::from_millis(10),
         }

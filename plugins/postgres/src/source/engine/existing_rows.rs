@@ -110,7 +110,7 @@ impl Engine {
     }
 
     /// The shape of a table as the catalogue describes it.
-    async fn shape_of(
+    pub(super) async fn shape_of(
         &mut self,
         planned: &PlannedStream,
         table: &Table,

@@ -18,6 +18,7 @@
 mod existing_rows;
 mod outgoing;
 mod transactions;
+mod verification;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,6 +28,8 @@ use api::{Plan, Reservation};
 use model::{Order, Partition, StreamId, Timestamp};
 
 use self::existing_rows::WindowState;
+pub(crate) use self::verification::ViewRequest;
+use self::verification::Viewing;
 use super::changes::{Pending, Relation};
 use super::emitter::{Emitter, Ended};
 use super::error::Error;
@@ -120,6 +123,7 @@ pub(crate) struct Engine {
     window: WindowState,
     window_after: Option<Instant>,
     window_count: u32,
+    viewing: Viewing,
     progress_due: Duration,
     status_at: Instant,
     told_flushed: Lsn,
@@ -151,6 +155,7 @@ impl Engine {
             window: WindowState::None,
             window_after: None,
             window_count: 0,
+            viewing: Viewing::None,
             progress_due: PROGRESS_EVERY,
             status_at: Instant::now(),
             told_flushed: Lsn(0),
@@ -226,6 +231,9 @@ impl Engine {
             self.end_read(i).await?;
             return Ok(true);
         }
+        if self.step_verification().await? {
+            return Ok(true);
+        }
         if self.reads.is_empty() {
             self.window = WindowState::None;
             return Ok(false);
@@ -235,11 +243,12 @@ impl Engine {
 
     /// Up to where the log may be read now: commit records from there on wait.
     fn barrier(&self) -> Option<Lsn> {
-        match &self.window {
+        let of_window = match &self.window {
             WindowState::None => None,
             WindowState::Opening { barrier, .. } => Some(*barrier),
             WindowState::Open(window) => Some(window.at),
-        }
+        };
+        of_window.into_iter().chain(self.viewing.barrier()).min()
     }
 
     async fn step_log(&mut self) -> Result<Step, Ended> {
@@ -320,7 +329,9 @@ impl Engine {
     /// The next frame, or `None` when there is something else to look after.
     async fn next_frame(&mut self) -> Result<Option<Frame>, Ended> {
         let shared = Arc::clone(&self.setup.shared);
-        let is_waited_for = shared.asked().is_some() || !matches!(self.window, WindowState::None);
+        let is_waited_for = shared.asked().is_some()
+            || !matches!(self.window, WindowState::None)
+            || !matches!(self.viewing, Viewing::None);
         let patience = if is_waited_for { ASK_EVERY } else { STATUS_EVERY };
         let is_held = self.beyond.is_some();
         let is_between = self.transaction.is_none();
@@ -356,7 +367,7 @@ impl Engine {
     /// Asks the server how far the log goes, if somebody waits for that.
     fn ask(&mut self) {
         let is_short_of_window = matches!(&self.window, WindowState::Open(window) if self.upto < window.at);
-        if self.setup.shared.asked().is_some() || is_short_of_window {
+        if self.setup.shared.asked().is_some() || is_short_of_window || self.viewing.is_short_of(self.upto) {
             self.status(true);
         }
     }

@@ -20,6 +20,7 @@
 mod existing_rows;
 mod outgoing;
 mod putting_right;
+mod verification;
 mod view;
 
 use std::path::PathBuf;
@@ -32,6 +33,8 @@ use model::{Control, Delta, DestinationId, Order, Partition, StreamId, StreamSta
 use rusqlite::Connection;
 
 use self::putting_right::log_reader;
+use self::verification::PendingView;
+pub(crate) use self::verification::{SqliteView, ViewRequest};
 pub(crate) use self::view::{begin_view, end_view};
 use super::commit_watch::CommitWatch;
 use super::emitter::{Emitter, Stopped};
@@ -119,6 +122,8 @@ pub(crate) struct Engine {
     issued: i64,
     reads: Vec<Read>,
     rereads: Vec<Reread>,
+    /// A view whose place the log is read up to.
+    pending_view: Option<PendingView>,
     file_checked_at: Instant,
     triggers_checked_at: Instant,
 }
@@ -181,6 +186,7 @@ impl Engine {
             issued,
             reads: start.reads,
             rereads: start.rereads,
+            pending_view: None,
             file_checked_at: Instant::now(),
             triggers_checked_at: Instant::now(),
             setup,
@@ -236,6 +242,9 @@ impl Engine {
         if let Some(i) = self.rereads.iter().position(|reread| reread.at <= self.cursor + 1) {
             let reread = self.rereads.remove(i);
             self.read_again(reread)?;
+            return Ok(true);
+        }
+        if self.step_verification()? {
             return Ok(true);
         }
         if let Some(request) = self.setup.shared.pop_request() {

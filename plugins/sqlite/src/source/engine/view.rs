@@ -91,7 +91,7 @@ impl Engine {
         Ok(true)
     }
 
-    /// Fixes where the interval ends when it begins; a stream that must be read again ends it earlier.
+    /// Fixes where the interval ends when it begins; a stream that must be read again or a view ends it earlier.
     fn end_of_interval(&mut self, head: i64) -> i64 {
         let next_gap = self
             .rereads
@@ -99,6 +99,7 @@ impl Engine {
             .map(|reread| reread.at - 1)
             .min()
             .unwrap_or(i64::MAX);
+        let head = self.pending_view.as_ref().map_or(head, |view| head.min(view.at()));
         *self.interval_end.get_or_insert(head.min(next_gap.max(self.cursor)))
     }
 }
