@@ -316,6 +316,13 @@ impl Site {
         Client::connect(&self.destination.url())?.rows(sql).map(drop)
     }
 
+    /// The same at the SQLite destination.
+    pub fn tamper_copy(&mut self, sql: &str) -> io::Result<()> {
+        let connection = rusqlite::Connection::open(&self.copy.0).map_err(io::Error::other)?;
+        connection.busy_timeout(COMMITS_WITHIN).map_err(io::Error::other)?;
+        connection.execute_batch(sql).map_err(io::Error::other)
+    }
+
     /// Holds the PostgreSQL destination against the history.
     pub fn judge_replica(&mut self) -> io::Result<Verdict> {
         self.judge(REPLICA)
@@ -380,6 +387,15 @@ impl Site {
         let last = self.settle();
         let note = format!("{last} transactions{}{note}", if note.is_empty() { "" } else { ", " });
         self.run.end(&note);
+    }
+
+    /// Ends a drill whose destinations were tampered with: nothing is left to compare.
+    #[track_caller]
+    pub fn abandon(mut self, note: &str) {
+        if let Err(error) = self.writer.take().map_or(Ok(()), Writer::stop) {
+            self.fail(&format!("cannot stop the writer: {error}"));
+        }
+        self.run.end(note);
     }
 
     /// Stops the writer, lets the runtime catch up and drain, and compares everything; how many transactions there were.

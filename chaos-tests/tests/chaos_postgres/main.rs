@@ -11,6 +11,7 @@ mod kills;
 mod large;
 mod planted;
 mod restarts;
+mod verify;
 mod zombies;
 
 use highwater_chaos_tests::postgres::site::Site;

@@ -178,13 +178,13 @@ fn doing(view: &JobView) -> String {
 
 /// What a job has come to; `None` while it goes on.
 fn outcome(view: JobView, progress: Option<&Progress>) -> Result<Option<Verified>, Failure> {
+    let doing = doing(&view);
     match (view.state, view.result, view.error) {
         (JobState::Done, Some(verified), _) => Ok(Some(verified)),
         (JobState::Failed, _, Some(error)) => Err(failure(error)),
         (JobState::Running, ..) => {
             if let Some(progress) = progress {
-                let rows = view.progress.source_rows + view.progress.destination_rows;
-                progress.set(format!("{}, {} rows read", view.progress.doing, figures::count(rows)));
+                progress.set(doing);
             }
             Ok(None)
         }

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use model::{ChangeSet, Checkpoint, Delta};
 
-use crate::{CommitPoint, Destination, Error, Holds, Lane, Result, Retry, Written};
+use crate::{CommitPoint, Destination, Error, Holds, Lane, Result, Retry, StoredView, Written};
 
 /// Drives one destination as the runtime does: keeps its checkpoint, gathers deltas, commits.
 pub struct Session {
@@ -104,6 +104,11 @@ impl Session {
     pub async fn apply(&mut self, changeset: impl Into<Arc<ChangeSet>>) -> Result<()> {
         self.write(changeset).await?;
         self.commit().await
+    }
+
+    /// Opens a view of what was committed.
+    pub async fn read_back(&mut self) -> Result<Box<dyn StoredView>> {
+        self.destination.read_back().await
     }
 
     /// Closes the destination.

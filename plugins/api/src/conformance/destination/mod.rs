@@ -18,6 +18,7 @@ mod commit;
 mod control;
 mod names;
 mod ownership;
+mod read_back;
 mod schema_change;
 mod types;
 mod upsert;
@@ -28,6 +29,7 @@ pub use commit::*;
 pub use control::*;
 pub use names::*;
 pub use ownership::*;
+pub use read_back::*;
 pub use schema_change::*;
 pub use types::*;
 pub use upsert::*;
@@ -136,6 +138,9 @@ macro_rules! __destination_promises {
             pause_refuses_an_added_column
             ignore_leaves_an_added_column_out
             every_type_is_carried_exactly_or_refused_by_name
+            every_type_is_read_back_as_stored
+            read_back_shows_the_commit_before_it
+            appended_rows_are_not_comparable
             names_of_any_characters_are_carried
             columns_that_differ_in_case_are_kept_apart_or_refused
             streams_with_one_flat_name_are_kept_apart_or_refused

@@ -84,7 +84,7 @@ fn distinct(trial: &Trial<'_>, case: &TypeCase) -> Result<(), Unkept> {
     Ok(())
 }
 
-fn batch_of(case: &TypeCase, rows: RecordBatch) -> Batch {
+pub(super) fn batch_of(case: &TypeCase, rows: RecordBatch) -> Batch {
     let order = sample::position(1).order;
     Batch {
         partition: sample::log(),

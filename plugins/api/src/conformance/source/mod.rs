@@ -18,12 +18,14 @@ mod memory;
 mod reads;
 mod resume;
 mod stage;
+mod view;
 
 pub use changes::*;
 pub use control::*;
 pub use memory::*;
 pub use reads::*;
 pub use resume::*;
+pub use view::*;
 
 /// One change of a row, for a harness to do at its system.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,6 +139,7 @@ macro_rules! __source_promises {
             head_moves_with_changes_and_is_reached
             acknowledge_is_monotonic_and_idempotent
             control_answers_while_next_waits
+            view_shows_exactly_what_came_before_its_marker
             close_ends_a_reader_that_waits
             close_ends_a_reader_that_is_behind
             reader_waits_for_memory_and_goes_on

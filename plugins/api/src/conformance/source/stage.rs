@@ -322,7 +322,7 @@ impl<'a> Stage<'a> {
     }
 }
 
-fn only_known_columns(row: Row) -> Row {
+pub(super) fn only_known_columns(row: Row) -> Row {
     row.into_iter()
         .filter(|(column, _)| ["id", "name"].contains(&column.as_str()))
         .collect()
