@@ -34,7 +34,7 @@ use rusqlite::Connection;
 
 use self::putting_right::log_reader;
 use self::verification::PendingView;
-pub(crate) use self::verification::{SqliteView, ViewRequest};
+pub(crate) use self::verification::ViewRequest;
 pub(crate) use self::view::{begin_view, end_view};
 use super::commit_watch::CommitWatch;
 use super::emitter::{Emitter, Stopped};
