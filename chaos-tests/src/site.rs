@@ -391,6 +391,42 @@ impl Site {
         }
     }
 
+    /// Waits until every SQLite destination is live and holds the source's rows as of this transaction, whatever it says of
+    /// its position: after capture began anew that is one of another history, which the oracle cannot place.
+    #[track_caller]
+    pub fn wait_until_equal(&mut self, transaction: u64, limit: Duration) {
+        let state = self.oracle.state_after(transaction);
+        let mut last = Verdict::default();
+        let is_equal = look_every(LOOK_EVERY, limit, || {
+            last = self.compare_copies(&state).unwrap_or_else(|error| Verdict {
+                violations: vec![Violation::Files(error.to_string())],
+                ..Verdict::default()
+            });
+            (last.is_live && last.violations.is_empty()).then_some(())
+        });
+        if is_equal.is_none() {
+            self.fail(&render_violations("what was read again", &last));
+        }
+        self.run.checked(1);
+    }
+
+    fn compare_copies(&self, state: &State) -> rusqlite::Result<Verdict> {
+        let mut verdict = Verdict {
+            is_live: true,
+            ..Verdict::default()
+        };
+        for (name, watch) in &self.watches {
+            let Watch::Copy(path, checker) = watch else { continue };
+            let shown = copy::read(path, checker.view(), name)?;
+            verdict.is_live &= shown.checkpoint.streams.values().all(model::StreamState::is_live);
+            for table in checker.view().tables() {
+                let found = shown.rows.get(&table.table()).map_or(&[][..], Vec::as_slice);
+                compare(table, state, found, Held::All, &mut verdict.violations);
+            }
+        }
+        Ok(verdict)
+    }
+
     /// Ends the drill: lets the runtime catch up and drain, compares everything, and says what was done.
     #[track_caller]
     pub fn finish(mut self, note: &str) {

@@ -123,7 +123,7 @@ fn file_that_may_only_be_read_is_refused_before_the_first_write() {
 fn refuses_to_write(path: &Path, mode: &str) {
     open(path, Access::Read).unwrap();
     for access in [Access::Write, Access::Create] {
-        let error = open(path, access).err().expect("it cannot be written");
+        let error = open(path, access).unwrap_err();
         let shown = format!("{} {error}", error.code()).replace(&path.display().to_string(), "app.db");
         assert_eq!(
             shown,

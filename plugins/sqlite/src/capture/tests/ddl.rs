@@ -1,6 +1,6 @@
 //! The user's own DDL works, and what it does to capture is seen.
 
-use super::super::install::{ensure, triggers_are_in_place};
+use super::super::install::{Occasion, ensure, triggers_are_in_place};
 use super::super::marks;
 use super::super::names::Names;
 use super::super::removal::remove;
