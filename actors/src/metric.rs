@@ -68,6 +68,9 @@ metrics! {
     PIPELINE_STATE = Gauge "highwater_pipeline_state" ["pipeline", "state"] "1 for the state that the pipeline is in.";
     DESTINATION_STATE = Gauge "highwater_destination_state" ["pipeline", "destination", "state"] "1 for the state that the destination is in.";
     ACTOR_RESTARTS = Counter "highwater_actor_restarts_total" ["pipeline", "component", "reason"] "Restarts of an actor, by reason: error, panic or stuck.";
+    POSTGRES_SLOT_RETAINED_BYTES = Gauge "highwater_postgres_slot_retained_bytes" ["pipeline", "slot"] "Bytes of log that the server keeps for the slot.";
+    POSTGRES_SLOT_SAFE_BYTES = Gauge "highwater_postgres_slot_safe_bytes" ["pipeline", "slot"] "Bytes of log until the slot is invalidated; absent without a limit.";
+    POSTGRES_SLOT_ACTIVE = Gauge "highwater_postgres_slot_active" ["pipeline", "slot"] "Whether the slot is read: 0 or 1.";
     MEMORY_USED_BYTES = Gauge "highwater_memory_used_bytes" ["pool"] "Bytes of the memory budget in use.";
     MEMORY_LIMIT_BYTES = Gauge "highwater_memory_limit_bytes" ["pool"] "The memory budget.";
     BUILD_INFO = Gauge "highwater_build_info" ["version", "commit", "rustc"] "1, with the build in its labels.";

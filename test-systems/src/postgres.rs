@@ -18,6 +18,11 @@ pub const BIN_VARIABLE: &str = "HIGHWATER_TEST_POSTGRES_BIN";
 /// How long a server may take to start or to stop.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Ends the server when this process is gone, however it went: nobody else holds the other end of the pipe. The watcher is
+/// nobody's child, so that the server does not wonder about it.
+const WATCHED: &str =
+    r#"exec 3<&0; ( { read -r _ <&3; kill -QUIT $$; } & ) 2>/dev/null; exec 3<&- </dev/null; exec "$0" "$@""#;
+
 /// PostgreSQL refuses to run as root: then it runs as this user, which every system has.
 const UNPRIVILEGED: &str = "nobody";
 
@@ -85,15 +90,9 @@ impl Postgres {
     }
 
     fn create(bin: PathBuf, options: &PostgresOptions) -> io::Result<Self> {
-        let directory = tempfile::Builder::new().prefix("highwater-postgres-").tempdir()?;
-        if let Some((uid, gid)) = other_user()? {
-            chown(directory.path(), Some(uid), Some(gid))?;
-        }
-        // The tests' own user reads the log and the socket.
-        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))?;
         let server = Postgres {
             bin,
-            directory,
+            directory: Self::directory()?,
             port: free_port()?,
             child: None,
         };
@@ -137,6 +136,16 @@ impl Postgres {
         Ok(server)
     }
 
+    fn directory() -> io::Result<TempDir> {
+        let directory = tempfile::Builder::new().prefix("highwater-postgres-").tempdir()?;
+        if let Some((uid, gid)) = other_user()? {
+            chown(directory.path(), Some(uid), Some(gid))?;
+        }
+        // The tests' own user reads the log and the socket.
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))?;
+        Ok(directory)
+    }
+
     fn append(&self, name: &str, text: &str) -> io::Result<()> {
         let path = self.data().join(name);
         let before = fs::read_to_string(&path)?;
@@ -151,10 +160,14 @@ impl Postgres {
     fn launch(&mut self) -> io::Result<()> {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.log_path())?;
         let child = self
-            .command("postgres")?
+            .command("sh")?
+            .args(["-c", WATCHED])
+            .arg(self.bin.join("postgres"))
             .arg("-D")
             .arg(self.data())
             .args(["-p", &self.port.to_string()])
+            // Open as long as the child is held.
+            .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()?;
@@ -218,6 +231,52 @@ impl Postgres {
         }
     }
 
+    /// A standby of this server, which is stopped meanwhile: a copy of its data that follows its log. More settings of the
+    /// standby as lines of `postgresql.conf`.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be made.
+    pub fn standby(&mut self, settings: &[(&str, &str)]) -> Self {
+        self.stop(Shutdown::Fast);
+        let standby = self.copy(settings);
+        self.start_again();
+        let mut standby = standby.unwrap_or_else(|error| panic!("cannot copy a database: {error}"));
+        if let Err(error) = standby.launch() {
+            panic!("cannot start a standby: {error}\n{}", standby.log());
+        }
+        standby
+    }
+
+    fn copy(&self, settings: &[(&str, &str)]) -> io::Result<Self> {
+        let copy = Postgres {
+            bin: self.bin.clone(),
+            directory: Self::directory()?,
+            port: free_port()?,
+            child: None,
+        };
+        let copied = self
+            .command("cp")?
+            .arg("-a")
+            .arg(self.data())
+            .arg(copy.data())
+            .status()?;
+        if !copied.success() {
+            return Err(io::Error::other(format!("cp ended with {copied}")));
+        }
+        let mut conf = format!(
+            "unix_socket_directories = '{}'\nprimary_conninfo = 'host=127.0.0.1 port={} user=postgres dbname=postgres'\n",
+            copy.directory.path().display(),
+            self.port
+        );
+        for (name, value) in settings {
+            conf.push_str(&format!("{name} = '{value}'\n"));
+        }
+        copy.append("postgresql.conf", &conf)?;
+        fs::write(copy.data().join("standby.signal"), "")?;
+        Ok(copy)
+    }
+
     /// The loopback port that it listens on.
     pub fn port(&self) -> u16 {
         self.port
@@ -261,8 +320,14 @@ impl Postgres {
         self.directory.path().join("server.log")
     }
 
+    /// A program as the server's user: of the server's own directory if it is there, else of the system.
     fn command(&self, name: &str) -> io::Result<Command> {
-        let mut command = Command::new(self.bin.join(name));
+        let own = self.bin.join(name);
+        let mut command = if own.exists() {
+            Command::new(own)
+        } else {
+            Command::new(name)
+        };
         command.current_dir(self.directory.path()).env("LC_ALL", "C");
         if let Some((uid, gid)) = other_user()? {
             command.uid(uid).gid(gid);
@@ -349,5 +414,66 @@ mod tests {
         assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
         assert!(server.log().contains("automatic recovery"), "{}", server.log());
         server.stop(Shutdown::Fast);
+    }
+
+    /// Started by the test below, which kills it.
+    #[test]
+    #[ignore = "waits to be killed"]
+    fn holds_a_server_until_killed() {
+        let Ok(server) = Postgres::start() else { return };
+        println!("port {}", server.port());
+        loop {
+            std::thread::park();
+        }
+    }
+
+    #[test]
+    fn server_ends_with_its_process_even_if_that_is_killed() {
+        use std::io::BufRead;
+        if let Err(missing) = bin_directory() {
+            return eprintln!("skipped: {missing}");
+        }
+        let mut holder = Command::new(std::env::current_exe().expect("a test binary"))
+            .args([
+                "--ignored",
+                "--exact",
+                "postgres::tests::holds_a_server_until_killed",
+                "--nocapture",
+            ])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("this very binary");
+        let lines = io::BufReader::new(holder.stdout.take().expect("a pipe")).lines();
+        let port: u16 = lines
+            .map_while(Result::ok)
+            .find_map(|line| line.rsplit_once("port ")?.1.trim().parse().ok())
+            .expect("a server");
+        let is_there = || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
+        assert!(is_there());
+        holder.kill().expect("our own child");
+        holder.wait().expect("our own child");
+        let deadline = Instant::now() + PATIENCE;
+        while is_there() {
+            assert!(
+                Instant::now() < deadline,
+                "the server on port {port} outlives its process"
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    #[test]
+    fn standby_follows_its_primary() {
+        let mut primary = match Postgres::start() {
+            Ok(server) => server,
+            Err(missing) => return eprintln!("skipped: {missing}"),
+        };
+        let standby = primary.standby(&[]);
+        assert_ne!(standby.port(), primary.port());
+        let deadline = Instant::now() + PATIENCE;
+        while !standby.log().contains("started streaming WAL from primary") {
+            assert!(Instant::now() < deadline, "{}", standby.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 }

@@ -4,10 +4,13 @@ use api::{Plan, Retry};
 use tokio_postgres::Client;
 
 use super::catalogue::{Server, Table};
+use super::choice::{Choice, Why, choose};
 use super::error::{Error, table as quoted, types_failed};
 use super::publication::{self, Publication};
-use super::shape::{KeyFacts, StreamShape, check_plan};
+use super::reads::Cut;
+use super::shape::{StreamShape, check_plan};
 use super::slot::Slot;
+use super::slot_watch::{self, OurSlot};
 use super::spec::{Names, PostgresSourceSpec};
 use crate::types::TypeCatalogue;
 
@@ -169,23 +172,28 @@ pub(crate) async fn check(
         let of_publication = published.as_ref().and_then(|of| of.table(&planned.id));
         match StreamShape::of_table(planned, &table, of_publication, &types) {
             Err(error) => found.push(error),
-            Ok(shape) if shape.order.is_none() => found.push(in_one_piece(planned, &KeyFacts::of(&table))),
-            Ok(_) => {}
+            Ok(shape) => found.extend(order_of_reading(planned, &choose(client, &table, &shape, spec).await)),
         }
     }
+    found.extend(slot_watch::findings(&OurSlot::all(client).await?, names));
     Ok(found)
 }
 
-fn in_one_piece(planned: &api::PlannedStream, facts: &KeyFacts) -> api::Error {
-    let why = if facts.primary.is_empty() {
-        "it has no primary key"
-    } else {
-        "the order of its primary key is known to the server alone"
-    };
-    api::Error::new(
-        "W0251",
-        Retry::Never,
-        format!("`{}` is read in one piece: {why}", planned.id),
-    )
-    .hint("after a kill its first read starts again, emptied first; a primary key of integers, uuid or text COLLATE \"C\" avoids that")
+/// How the existing rows of a table are read, where that makes a difference.
+fn order_of_reading(planned: &api::PlannedStream, choice: &Choice) -> Option<api::Error> {
+    let (id, why) = (&planned.id, &choice.why);
+    let finding = |code, text| Some(api::Error::new(code, Retry::Never, text));
+    match (choice.cut, why) {
+        (_, Why::Small) => None,
+        (Cut::OneWindow, Why::NoKey | Why::UnknownOrder) => {
+            finding("W0251", format!("`{id}` is read in one piece: {why}")).map(|finding| {
+                finding.hint(
+                    "after a kill its first read starts again, emptied first; a primary key of integers, uuid or text COLLATE \"C\" \
+                     avoids that",
+                )
+            })
+        }
+        (Cut::OneWindow, _) => finding("N0257", format!("`{id}` is read as it lies on disk, from one snapshot: {why}")),
+        (Cut::ByKey, _) => finding("N0257", format!("`{id}` is read by key, page by page: {why}")),
+    }
 }

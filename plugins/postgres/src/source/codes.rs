@@ -191,4 +191,46 @@ log for as long, and starts again after a kill.",
 TRUNCATE, VACUUM FULL, CLUSTER, an ALTER TABLE that rewrites, or DROP and CREATE happened while existing rows were read. What a
 rewrite writes is not in the log, so the pages that were read are of no use.",
     },
+    Code {
+        id: "W0255",
+        title: "existing rows wait for a lock",
+        explain: "\
+Somebody holds a lock on the table that does not let it be read: an ALTER TABLE or VACUUM FULL that runs, or a transaction that
+did such a thing and stays open. It is tried again; other tables are read meanwhile.",
+    },
+    Code {
+        id: "W0256",
+        title: "a stream is read again, because the publication had lost its table",
+        explain: "\
+A table that is dropped and made anew is not in the publication any more, nor is one that somebody took out of it. What changed
+until now is not in the log. The table was put back, and the destinations that hold the stream get it again, emptied first.",
+    },
+    Code {
+        id: "N0257",
+        title: "how the existing rows of a table are read",
+        explain: "\
+By key, page by page: a kill costs one page. Or as the table lies on disk: faster where keys are scattered, as random ones are, but
+from one snapshot, and a kill starts the read again. `read_order` in the source's spec decides otherwise.",
+    },
+    Code {
+        id: "W0258",
+        title: "the replication slot will soon be lost",
+        explain: "\
+The server keeps no more than `max_slot_wal_keep_size` of log for a slot. When that is used up the slot is invalidated, and every
+stream has to be read again. Look which destination is behind (`highwater status`), or raise the setting; it needs no restart.",
+    },
+    Code {
+        id: "W0259",
+        title: "a replication slot of ours is read by nobody",
+        explain: "\
+Its name is one that Highwater gives, and no connection reads it. If its pipeline is gone, it keeps the server's log for ever, until
+the disk is full: drop it. If its pipeline is only stopped, it keeps what that pipeline has not read.",
+    },
+    Code {
+        id: "N0260",
+        title: "how much log the replication slot keeps",
+        explain: "\
+The slot keeps the log from the oldest change that some destination lacks. What is left until it is invalidated follows from
+`max_slot_wal_keep_size`.",
+    },
 ];

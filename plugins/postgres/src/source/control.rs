@@ -1,7 +1,7 @@
 //! Everything beside the flow: the head of the log, acknowledgement, requests to read.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use api::{Head, HeadMark, Kept, LagUnit, ReadExisting, ReadProgress, SourceControl, SourceView};
@@ -15,6 +15,7 @@ use super::error::Error;
 use super::position::{end_of, order_before};
 use super::reads::Request;
 use super::shared::Shared;
+use super::slot_watch::{OurSlot, SlotWatch};
 use crate::connect::{Connection, Settings};
 
 /// The value of `kept` that numbers reads.
@@ -31,6 +32,8 @@ pub(crate) struct Control {
     pub(crate) settings: Settings,
     /// Its own connection: neither the engine nor a read ever holds it. Made again when it breaks.
     pub(crate) connection: Mutex<Option<Connection>>,
+    /// What is told of the slot beside its log.
+    pub(crate) watch: std::sync::Mutex<SlotWatch>,
 }
 
 impl Control {
@@ -42,8 +45,23 @@ impl Control {
             None => self.settings.connect().await?,
         };
         let probed = now_and_end_of_log(&connection).await?;
+        if let Err(error) = self.look_at_slots(&connection).await {
+            tracing::debug!(
+                code = error.code(),
+                error = error.chain(),
+                "the slot cannot be looked at"
+            );
+        }
         *held = Some(connection);
         Ok(probed)
+    }
+
+    /// Tells how much log the slot keeps, and warns before it is lost.
+    async fn look_at_slots(&self, connection: &Connection) -> api::Result<()> {
+        let slots = OurSlot::all(connection).await?;
+        // Nothing is left half-done by a panic inside this short section.
+        self.watch.lock().unwrap_or_else(PoisonError::into_inner).see(&slots);
+        Ok(())
     }
 }
 

@@ -13,6 +13,7 @@ mod emitter;
 mod engine;
 mod error;
 mod key;
+mod page_copy;
 mod pages;
 mod position;
 mod publication;
@@ -23,6 +24,7 @@ mod rows;
 mod shape;
 mod shared;
 mod slot;
+mod slot_watch;
 mod spec;
 mod streamed;
 mod window;
@@ -43,9 +45,11 @@ pub use self::codes::CODES;
 use self::control::{Control, RUN};
 use self::emitter::{Emitter, Flow};
 use self::engine::{Engine, Setup};
+use self::publication::Ensured;
 use self::resume::Log;
 use self::shape::StreamShape;
 use self::shared::Shared;
+use self::slot_watch::SlotWatch;
 use self::spec::Names;
 pub use self::spec::{PostgresSourceSpec, ReadOrder};
 use self::streamed::Streamed;
@@ -165,8 +169,8 @@ impl Source for PostgresSource {
         let mut replication = self.settings.replicate().await?;
         let system = replication.identify_system().await?;
         let streams: Vec<StreamId> = plan.streams.iter().map(|planned| planned.id.clone()).collect();
-        let is_new = publication::ensure(&client, &names, self.spec.create, &streams).await?;
-        if is_new && self.spec.create && slot::drop(&client, &names.slot).await? {
+        let ensured = publication::ensure(&client, &names, self.spec.create, &streams).await?;
+        if ensured == Ensured::Created && self.spec.create && slot::drop(&client, &names.slot).await? {
             // Decoding looks the publication up as of then: with a slot from before it, nothing could be read at all.
             tracing::warn!(
                 code = "W0252",
@@ -195,7 +199,10 @@ impl Source for PostgresSource {
             timeline: system.timeline,
             left,
         };
-        let resumed = resume::resume(&judged, &names, plan, held)?;
+        let mut resumed = resume::resume(&judged, &names, plan, held)?;
+        if let Ensured::Added(added) = &ensured {
+            resumed.read_again(added, held, &names);
+        }
         let start = position::end_of(resumed.start);
         let newest = StreamOptions::newest(replication.major(), vec![names.publication.clone()]);
         let options = StreamOptions {
@@ -224,6 +231,7 @@ impl Source for PostgresSource {
             kept: cx.kept.clone(),
             settings: self.settings.clone(),
             connection: tokio::sync::Mutex::new(None),
+            watch: std::sync::Mutex::new(SlotWatch::new(&names)),
         };
         let (out, deliveries) = mpsc::channel(DELIVERIES_MAX);
         let types = TypeCatalogue::load(&client).await.map_err(error::types_failed)?;

@@ -148,7 +148,16 @@ fn list<'a>(streams: impl IntoIterator<Item = &'a StreamId>) -> String {
     names.join(", ")
 }
 
-/// Makes the publication carry every stream, as far as that is ours to do. `true` if it did not exist before.
+/// What was done for the publication to carry every stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Ensured {
+    /// It did not exist before.
+    Created,
+    /// These tables were added to it; none, if it had them all.
+    Added(Vec<StreamId>),
+}
+
+/// Makes the publication carry every stream, as far as that is ours to do.
 ///
 /// It has to exist before the slot does: what the slot decodes is looked up in the catalogue as it was then.
 pub(crate) async fn ensure(
@@ -156,7 +165,7 @@ pub(crate) async fn ensure(
     names: &Names,
     may_create: bool,
     streams: &[StreamId],
-) -> api::Result<bool> {
+) -> api::Result<Ensured> {
     let name = &names.publication;
     let Some(found) = Publication::find(client, name).await? else {
         let create = create_statement(name, streams);
@@ -173,7 +182,7 @@ pub(crate) async fn ensure(
             .await
             .map_err(sql("create the publication"))?;
         fail::fail_point!("postgres.source.after_create_publication");
-        return Ok(true);
+        return Ok(Ensured::Created);
     };
     let missing: Vec<&StreamId> = streams.iter().filter(|stream| found.table(stream).is_none()).collect();
     if !missing.is_empty() {
@@ -192,10 +201,11 @@ pub(crate) async fn ensure(
             .await
             .map_err(sql("add tables to the publication"))?;
     }
+    let added = missing.into_iter().cloned().collect();
     let found = Publication::find(client, name).await?;
     match found.and_then(|found| streams.iter().find_map(|stream| found.lacks(stream, name))) {
         Some(lacking) => Err(lacking.into()),
-        None => Ok(false),
+        None => Ok(Ensured::Added(added)),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The pages of one window, read on several connections at once.
 //!
 //! ```text
-//! tables that wait ──► a reader takes one: begins, locks, checks, finds where its next page ends ──► announces the page
+//! tables that wait ──► a reader takes one: waits for room, locks, checks, finds where its next page ends ──► announces it
 //!        ▲                     │
 //!        └─────────────────────┘ puts the table back, and reads the page while others go on
 //!
@@ -11,7 +11,9 @@
 //! - Every reader imports the window's snapshot, and reads each page in a transaction of its own, so that DDL gets its turn.
 //! - A page is about as large as a changeset, by what the pages before it were like: then every page waits whole, and its
 //!   reader has gone on to the next.
-//! - Memory: the page whose turn it is may wait for some; those behind it take what is spare ([`Share::try_reserve_spare`]) or
+//! - No lock is held while a page waits for room, as long as pages are no larger than a changeset; and the window closes when
+//!   its time is over, even if nobody takes what was read.
+//! - Memory: the page whose turn it is may wait for some; those behind it take what is spare ([`Room::spare`]) or
 //!   wait for their turn, so that they never keep from the first what it needs.
 
 use std::collections::VecDeque;
@@ -19,9 +21,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use api::{Reservation, Share};
-use arrow::array::RecordBatch;
-use futures::StreamExt;
+use api::Reservation;
 use model::StreamId;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
@@ -29,13 +29,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::catalogue::Table;
 use super::emitter::Ended;
-use super::error::{Error, sql};
+use super::page_copy::{Page, PageParts, Room};
 use super::pages::{condition_of_blocks, condition_of_keys, copy_statement, end_of_page};
 use super::position::Bound;
 use super::reads::{Cut, Pages};
 use super::shape::StreamShape;
 use super::window::{Door, Standing, WindowReader};
-use crate::copy::{CopyDecoder, CopyError};
 
 /// A page is meant to fill so much of a changeset; one that becomes larger is handed on in parts.
 const PAGE_FILL: f64 = 0.7;
@@ -100,28 +99,8 @@ pub(crate) struct Announced {
     pub(crate) number: u32,
     pub(crate) end: Bound,
     pub(crate) shape: Arc<StreamShape>,
-    parts: mpsc::Receiver<Result<PagePart, Ended>>,
-    turn: Arc<Notify>,
+    pub(crate) parts: PageParts,
     _is_under_way: UnderWay,
-}
-
-impl Announced {
-    /// It is this page's turn: it may wait for memory.
-    pub(crate) fn begin(&self) {
-        self.turn.notify_one();
-    }
-
-    /// The next rows; `None` if the reader is gone.
-    pub(crate) async fn next(&mut self) -> Option<Result<PagePart, Ended>> {
-        self.parts.recv().await
-    }
-}
-
-/// Rows of a page, with the memory that was reserved for them.
-pub(crate) struct PagePart {
-    pub(crate) rows: RecordBatch,
-    pub(crate) memory: Reservation,
-    pub(crate) is_last: bool,
 }
 
 /// Where a page lies, and whether the table ends with it.
@@ -138,11 +117,10 @@ pub(crate) struct Work {
     /// Told whenever `tables` changed.
     moved: Notify,
     turns: mpsc::Sender<Turn>,
-    /// Held while a page gets its memory and is announced: both in the same order.
-    announcing: tokio::sync::Mutex<()>,
+    /// Held by the one who waits for room.
+    seating: tokio::sync::Mutex<()>,
     under_way: Arc<UnderWayCount>,
-    memory: Share,
-    page_bytes: usize,
+    room: Room,
     page_rows_max: u64,
     connections: usize,
     /// No page is begun any more.
@@ -154,15 +132,15 @@ struct Tables {
     waiting: VecDeque<Task>,
     /// Tables whose next page somebody is looking for.
     taken: usize,
+    /// How often one was taken.
+    taken_count: u64,
 }
 
 /// How a window is read.
 pub(crate) struct Manner {
     pub(crate) connections: usize,
-    /// Bytes of a changeset.
-    pub(crate) page_bytes: usize,
     pub(crate) page_rows_max: u64,
-    pub(crate) memory: Share,
+    pub(crate) room: Room,
     pub(crate) closing: CancellationToken,
     /// When no further page by key is begun.
     pub(crate) deadline: Instant,
@@ -183,20 +161,23 @@ impl Readers {
         // Those that have to be read to their end go first, so that others use the time.
         waiting.make_contiguous().sort_by_key(|task| task.cut() == Cut::ByKey);
         let work = Arc::new(Work {
-            tables: Mutex::new(Tables { waiting, taken: 0 }),
+            tables: Mutex::new(Tables {
+                waiting,
+                taken: 0,
+                taken_count: 0,
+            }),
             moved: Notify::new(),
             turns,
-            announcing: tokio::sync::Mutex::new(()),
+            seating: tokio::sync::Mutex::new(()),
             under_way: Arc::default(),
-            memory: manner.memory,
-            page_bytes: manner.page_bytes,
+            room: manner.room,
             page_rows_max: manner.page_rows_max,
             connections,
             closing: manner.closing,
             deadline: manner.deadline,
         });
         let mut tasks = JoinSet::new();
-        tasks.spawn(Arc::clone(&work).read(door.reader().await?));
+        tasks.spawn(Arc::clone(&work).read(door.clone().reader().await?));
         for _ in 1..connections {
             let (work, door) = (Arc::clone(&work), door.clone());
             tasks.spawn(async move {
@@ -256,6 +237,11 @@ impl Work {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether a table's next page can as well be read in another window. However short they are, each brings something.
+    fn may_wait_for_next_window(&self, task: &Task) -> bool {
+        self.tables().taken_count > 1 && !task.is_bound_to_window()
+    }
+
     /// Takes a table, as soon as one is there; `None` if none will come any more.
     async fn take(&self) -> Option<Taken<'_>> {
         loop {
@@ -265,12 +251,14 @@ impl Work {
             moved.as_mut().enable();
             {
                 let mut tables = self.tables();
-                let is_late = Instant::now() >= self.deadline;
+                // However short windows are, each brings something.
+                let is_late = tables.taken_count > 0 && Instant::now() >= self.deadline;
                 while let Some(task) = tables.waiting.pop_front() {
                     if self.closing.is_cancelled() || (is_late && !task.is_bound_to_window()) {
                         continue;
                     }
                     tables.taken += 1;
+                    tables.taken_count += 1;
                     return Some(Taken {
                         task: Some(task),
                         work: self,
@@ -297,6 +285,13 @@ impl Work {
 
     async fn read_page(&self, reader: &WindowReader, mut taken: Taken<'_>) -> Result<(), Ended> {
         let Some(task) = taken.task.as_mut() else { return Ok(()) };
+        // Before the table is locked: whoever waits for room may wait for long.
+        let seat = tokio::select! {
+            biased;
+            seat = self.seat() => seat?,
+            // The window closes in time, however long nobody takes what is read.
+            () = tokio::time::sleep_until(self.deadline.into()), if self.may_wait_for_next_window(task) => return Ok(()),
+        };
         let columns: Vec<String> = task
             .shape
             .columns
@@ -308,7 +303,7 @@ impl Work {
             Standing::Changed => {
                 reader.end().await?;
                 let (stream, run) = (task.stream.clone(), task.run);
-                let _ = self.turns.send(Turn::Changed { stream, run }).await;
+                seat.turn.send(Turn::Changed { stream, run });
                 return Ok(());
             }
             Standing::Locked => {
@@ -325,27 +320,14 @@ impl Work {
         };
         let statement = copy_statement(&task.shape, &task.table, &cutting.condition);
         let (shape, page_rows) = (Arc::clone(&task.shape), Arc::clone(&task.page_rows));
-        let page = self.announce(task, cutting.number, cutting.end).await?;
+        let page = seat.announce(task, cutting.number, cutting.end);
         match cutting.is_last {
             true => drop(taken),
             false => taken.put_back(),
         }
         fail::fail_point!("postgres.source.before_page");
-        let mut copy = Copy {
-            work: self,
-            shape: &shape,
-            page,
-            bytes_per_row: None,
-        };
-        match copy.read(reader, &statement).await {
-            Ok(()) => {}
-            Err(ended) => {
-                let _ = copy.page.parts.send(Err(ended)).await;
-                return Err(Ended::Stopped);
-            }
-        }
-        if let Some(bytes_per_row) = copy.bytes_per_row {
-            let rows = self.page_bytes as f64 * PAGE_FILL / bytes_per_row.max(1.0);
+        if let Some(bytes_per_row) = page.copy(reader, &shape, &statement).await? {
+            let rows = self.room.page_bytes as f64 * PAGE_FILL / bytes_per_row.max(1.0);
             page_rows.store((rows as u64).clamp(1, self.page_rows_max), Ordering::Relaxed);
         }
         Ok(reader.end().await?)
@@ -374,7 +356,9 @@ impl Work {
                     None => *count.insert(reader.block_count(&task.table).await?),
                 };
                 let share = whole / (4 * self.connections as u64);
-                let range = (self.page_bytes as u64 / BLOCK_BYTES).min(share).max(RANGE_BLOCKS_MIN);
+                let range = (self.room.page_bytes as u64 / BLOCK_BYTES)
+                    .min(share)
+                    .max(RANGE_BLOCKS_MIN);
                 let from = *next;
                 *next += range;
                 let is_last = *next >= whole;
@@ -388,121 +372,57 @@ impl Work {
         }
     }
 
-    /// Takes memory for the beginning of a page, and tells the engine of it.
-    async fn announce(&self, task: &Task, number: u32, end: Bound) -> Result<Page, Ended> {
-        let _in_order = self.announcing.lock().await;
+    /// Waits until there is room for one more page.
+    async fn seat(&self) -> Result<Seat, Ended> {
+        let _one_by_one = self.seating.lock().await;
         let memory = loop {
             let finished = self.under_way.finished.notified();
             tokio::pin!(finished);
             finished.as_mut().enable();
             if self.under_way.pages.load(Ordering::Acquire) == 0 {
-                break self.memory.reserve(self.page_bytes).await;
+                break self.room.reserve().await;
             }
-            if let Some(spare) = self.spare() {
+            if let Some(spare) = self.room.spare() {
                 break spare;
             }
             finished.await;
         };
-        let (parts, receiver) = mpsc::channel(1);
-        let turn = Arc::new(Notify::new());
-        let announced = Announced {
-            stream: task.stream.clone(),
-            run: task.run,
-            cut: task.cut(),
-            number,
-            end,
-            shape: Arc::clone(&task.shape),
-            parts: receiver,
-            turn: Arc::clone(&turn),
-            _is_under_way: UnderWay::new(&self.under_way),
-        };
-        let sent = self.turns.send(Turn::Page(announced)).await;
-        sent.map_err(|_| Ended::Stopped)?;
-        Ok(Page {
-            parts,
-            turn,
-            has_turn: false,
-            memory: Some(memory),
+        let turn = self.turns.clone().reserve_owned().await;
+        Ok(Seat {
+            room: self.room.clone(),
+            memory,
+            turn: turn.map_err(|_| Ended::Stopped)?,
+            is_under_way: UnderWay::new(&self.under_way),
         })
-    }
-
-    /// Memory that the page whose turn it is can do without.
-    fn spare(&self) -> Option<Reservation> {
-        self.memory.try_reserve_spare(self.page_bytes, 2 * self.page_bytes)
     }
 }
 
 /// What a block of a table has; a server that was built with larger ones gets larger ranges.
 const BLOCK_BYTES: u64 = 8192;
 
-/// A reader's end of a page.
-struct Page {
-    parts: mpsc::Sender<Result<PagePart, Ended>>,
-    turn: Arc<Notify>,
-    has_turn: bool,
-    memory: Option<Reservation>,
+/// Room for a page: memory for its beginning, and a place among those that wait for their turn.
+struct Seat {
+    room: Room,
+    memory: Reservation,
+    turn: mpsc::OwnedPermit<Turn>,
+    is_under_way: UnderWay,
 }
 
-/// A page on its way from the server into batches.
-struct Copy<'a> {
-    work: &'a Work,
-    shape: &'a StreamShape,
-    page: Page,
-    bytes_per_row: Option<f64>,
-}
-
-impl Copy<'_> {
-    async fn read(&mut self, reader: &WindowReader, statement: &str) -> Result<(), Ended> {
-        let shape = self.shape;
-        let doing = sql("read existing rows");
-        let copied = reader.connection.copy_out(statement).await.map_err(&doing)?;
-        let mut copied = std::pin::pin!(copied);
-        let columns: Vec<_> = shape.columns.iter().map(|column| column.of_server.clone()).collect();
-        let mut decoder = CopyDecoder::new(&columns, Arc::clone(shape.schema.arrow()), shape.schema.key())
-            .map_err(|unsuited| unreadable(shape, unsuited.to_string()))?;
-        while let Some(chunk) = copied.next().await {
-            let piece = chunk.map_err(&doing)?;
-            decoder.push(piece).map_err(|error| refused(shape, error))?;
-            if decoder.size_bytes() >= self.work.page_bytes {
-                self.hand_on(&mut decoder, false).await?;
-            }
-        }
-        if !decoder.is_ended() {
-            return Err(unreadable(shape, "the COPY of existing rows broke off".to_owned()).into());
-        }
-        self.hand_on(&mut decoder, true).await
-    }
-
-    async fn hand_on(&mut self, decoder: &mut CopyDecoder, is_last: bool) -> Result<(), Ended> {
-        let memory = match self.page.memory.take() {
-            Some(memory) => memory,
-            None => self.more().await,
-        };
-        let (rows, bytes) = (decoder.row_count(), decoder.size_bytes());
-        if rows > 0 {
-            self.bytes_per_row = Some(bytes as f64 / rows as f64);
-        }
-        let rows = decoder.finish_batch().map_err(|error| refused(self.shape, error))?;
-        let part = PagePart { rows, memory, is_last };
-        let sent = self.page.parts.send(Ok(part)).await;
-        sent.map_err(|_| Ended::Stopped)?;
-        if !is_last {
-            // Before the next rows are built.
-            self.page.memory = Some(self.more().await);
-        }
-        Ok(())
-    }
-
-    /// Memory for the next part of a page that is larger than a changeset.
-    async fn more(&mut self) -> Reservation {
-        if !self.page.has_turn {
-            if let Some(spare) = self.work.spare() {
-                return spare;
-            }
-            self.page.turn.notified().await;
-            self.page.has_turn = true;
-        }
-        self.work.memory.reserve(self.work.page_bytes).await
+impl Seat {
+    /// Tells the engine of the page that is read now.
+    fn announce(self, task: &Task, number: u32, end: Bound) -> Page {
+        let (page, parts) = Page::new(self.room, self.memory);
+        self.turn.send(Turn::Page(Announced {
+            stream: task.stream.clone(),
+            run: task.run,
+            cut: task.cut(),
+            number,
+            end,
+            shape: Arc::clone(&task.shape),
+            parts,
+            _is_under_way: self.is_under_way,
+        }));
+        page
     }
 }
 
@@ -512,7 +432,7 @@ struct UnderWayCount {
     finished: Notify,
 }
 
-/// Counts a page that was announced and is not handed on yet.
+/// Counts a page that has memory and is not handed on yet.
 struct UnderWay(Arc<UnderWayCount>);
 
 impl UnderWay {
@@ -536,25 +456,4 @@ pub(crate) fn first_page_rows(table: &Table, page_bytes: usize, page_rows_max: u
     }
     let row_bytes = table.block_count_estimated as f64 * BLOCK_BYTES as f64 / table.row_count_estimated;
     ((page_bytes as f64 * PAGE_FILL / row_bytes) as u64).clamp(1, page_rows_max)
-}
-
-fn unreadable(shape: &StreamShape, why: String) -> api::Error {
-    Error::BadChange {
-        stream: shape.stream().to_string(),
-        why,
-    }
-    .into()
-}
-
-pub(super) fn refused(shape: &StreamShape, error: CopyError) -> api::Error {
-    match error {
-        CopyError::Misfit { column, key, misfit } => Error::Misfit {
-            stream: shape.stream().clone(),
-            column,
-            key,
-            found: misfit.to_string(),
-        }
-        .into(),
-        other => unreadable(shape, other.to_string()),
-    }
 }

@@ -1,5 +1,7 @@
 //! Reads of existing rows that are going on: which pages are out, and in which page a key falls.
 
+use std::time::{Duration, Instant};
+
 use model::{DestinationId, Page, Partition, StreamId};
 
 use super::key::KeyValue;
@@ -64,6 +66,8 @@ pub(crate) struct Read {
     pub(crate) row_count_estimated: Option<u64>,
     /// Bytes handed out, as they lie in memory.
     pub(crate) byte_count: u64,
+    /// When it began in this process.
+    pub(crate) since: Instant,
     /// For whom; `None` for everyone.
     pub(crate) destinations: Option<Vec<DestinationId>>,
 }
@@ -130,6 +134,7 @@ impl Read {
             row_count: 0,
             row_count_estimated: None,
             byte_count: 0,
+            since: Instant::now(),
             destinations: None,
         }
     }
@@ -155,6 +160,14 @@ impl Read {
         };
         read.pages.bounds = bounds;
         read
+    }
+
+    /// How long the rest takes at the mean rate until now.
+    pub(crate) fn left(&self) -> Option<Duration> {
+        let estimated = self.row_count_estimated? as f64;
+        let read = self.row_count as f64;
+        let left = (estimated - read) / read * self.since.elapsed().as_secs_f64();
+        Duration::try_from_secs_f64(left).ok()
     }
 
     /// The same read once more, emptied first.

@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 
 use api::{Held, Plan, Verdict};
-use model::{DestinationId, Order, Partition, StreamState};
+use model::{DestinationId, Order, Partition, StreamId, StreamState};
 
 use super::error::Error;
 use super::position::{Bound, end_of, order_before, timeline_of};
@@ -44,6 +44,37 @@ pub(crate) struct Resumption {
     pub(crate) restarts: Vec<Request>,
     /// The largest run number that any checkpoint names.
     pub(crate) run_floor: u32,
+}
+
+impl Resumption {
+    /// Streams that were not in the publication until now, although destinations hold them: their tables were dropped and
+    /// made anew, or somebody took them out of it. What changed meanwhile is not in the log, so they are read again.
+    pub(crate) fn read_again(&mut self, added: &[StreamId], held: &[Held], names: &Names) {
+        for stream in added {
+            let goes_on = |held: &&Held| matches!(self.verdicts.get(&held.destination), Some(Verdict::Continue));
+            let holders = held.iter().filter(goes_on);
+            let holders = holders.filter(|held| held.checkpoint.streams.contains_key(stream));
+            let holders: Vec<DestinationId> = holders.map(|held| held.destination.clone()).collect();
+            if holders.is_empty() {
+                continue;
+            }
+            tracing::warn!(
+                code = "W0256",
+                pipeline = names.pipeline,
+                %stream,
+                publication = names.publication,
+                "the publication did not have the table any more, so its changes are not in the log: it is read again"
+            );
+            self.reads.retain(|read| &read.stream != stream);
+            self.restarts.retain(|request| !request.streams.contains(stream));
+            self.restarts.push(Request {
+                streams: vec![stream.clone()],
+                destinations: Some(holders),
+                empty_first: true,
+                run: 0,
+            });
+        }
+    }
 }
 
 /// Judges every checkpoint and finds the start.

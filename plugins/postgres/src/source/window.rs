@@ -7,6 +7,7 @@
 //! Creation waits for every transaction that was running. It is bounded by `lock_timeout`, which also covers a client that
 //! dies meanwhile: without it backend and slot would stay until the blocker ends.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use model::StreamId;
@@ -27,7 +28,7 @@ pub(crate) struct Window {
     pub(crate) opened_at: Instant,
     snapshot: String,
     /// Holds the snapshot; its queries see the catalogue as of the window.
-    keeper: Connection,
+    keeper: Arc<Connection>,
     settings: Settings,
 }
 
@@ -67,7 +68,7 @@ impl Window {
             time: model::Timestamp(row.get(1)),
             opened_at: Instant::now(),
             snapshot: row.get(0),
-            keeper,
+            keeper: Arc::new(keeper),
             settings,
         })
     }
@@ -77,28 +78,30 @@ impl Window {
         Table::find_all(&self.keeper, streams).await
     }
 
-    /// Makes further connections that see what the window sees, as long as it is open.
-    pub(crate) fn door(&self) -> Door {
+    /// The way in for others. The window closes with the last of them.
+    pub(crate) fn into_door(self) -> Door {
         Door {
             begin: begin(&self.snapshot),
-            settings: self.settings.clone(),
+            settings: self.settings,
+            _keeper: self.keeper,
         }
     }
 }
 
-/// The way into a window.
+/// The way into a window, which is open as long as somebody has it.
 #[derive(Clone)]
 pub(crate) struct Door {
     begin: String,
     settings: Settings,
+    _keeper: Arc<Connection>,
 }
 
 impl Door {
     /// Another connection that sees what the window sees, each time it begins.
-    pub(crate) async fn reader(&self) -> api::Result<WindowReader> {
+    pub(crate) async fn reader(self) -> api::Result<WindowReader> {
         Ok(WindowReader {
-            begin: self.begin.clone(),
             connection: self.settings.connect().await?,
+            door: self,
         })
     }
 }
@@ -141,7 +144,7 @@ async fn blocker(settings: &Settings) -> api::Result<String> {
 
 /// A connection on which pages of a window are read, each in a transaction of its own, so that DDL gets its turn.
 pub(crate) struct WindowReader {
-    begin: String,
+    door: Door,
     pub(crate) connection: Connection,
 }
 
@@ -164,7 +167,7 @@ impl WindowReader {
     pub(crate) async fn begin(&self, table: &Table, columns: &[String]) -> api::Result<Standing> {
         let client: &Client = &self.connection;
         client
-            .batch_execute(&self.begin)
+            .batch_execute(&self.door.begin)
             .await
             .map_err(sql("import a snapshot"))?;
         let name = name_of(table);

@@ -234,3 +234,84 @@ async fn transactions_sent_while_they_run_count_when_they_commit() {
         run.until_equal(&app, &["u"]).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prepared_transaction_arrives_whole_when_it_is_committed() {
+    let app = app!("CREATE TABLE t(id int PRIMARY KEY, v text)", ["t"]);
+    let mut run = Run::start(&app, &Replica::new()).await;
+    run.until_equal(&app, &["t"]).await;
+    let name = &app.database.name;
+    app.run(&format!(
+        "BEGIN; INSERT INTO t VALUES (1, 'a'); INSERT INTO t VALUES (2, 'b'); PREPARE TRANSACTION 'kept_{name}'"
+    ))
+    .await;
+    app.run(&format!(
+        "BEGIN; INSERT INTO t VALUES (8, 'no'); PREPARE TRANSACTION 'not_{name}'"
+    ))
+    .await;
+    app.run("INSERT INTO t VALUES (5, 'between')").await;
+    run.until(|run| run.replica.row_count(&public("t")) > 0).await;
+    assert_eq!(
+        run.replica.row_count(&public("t")),
+        1,
+        "nothing of what is only prepared"
+    );
+    // Prepared before a kill, committed after it.
+    let replica = run.replica.clone();
+    drop(run);
+    let mut run = Run::start(&app, &replica).await;
+    app.run(&format!("ROLLBACK PREPARED 'not_{name}'")).await;
+    app.run(&format!("COMMIT PREPARED 'kept_{name}'")).await;
+    run.until(|run| run.replica.row_count(&public("t")) > 1).await;
+    assert_eq!(
+        run.replica.row_count(&public("t")),
+        3,
+        "both rows at once: {:?}",
+        run.seen
+    );
+    run.until_equal(&app, &["t"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_that_inherit_are_streams_of_their_own() {
+    let app = app!(
+        "CREATE TABLE parent(id int PRIMARY KEY, v text); CREATE TABLE child(PRIMARY KEY (id)) INHERITS (parent);
+         INSERT INTO parent SELECT g, 'p' FROM generate_series(1, 250) g; INSERT INTO child SELECT g, 'c' FROM generate_series(1, 250) g",
+        ["parent", "child"]
+    );
+    let mut run = Run::start(&app, &Replica::new()).await;
+    run.until(|run| run.count("endread public.parent") + run.count("end_read public.parent") > 0)
+        .await;
+    run.until(|run| run.replica.row_count(&public("child")) == 250).await;
+    assert_eq!(run.replica.row_count(&public("parent")), 250, "its own rows only");
+    app.run("UPDATE parent SET v = 'w' WHERE id = 7").await;
+    run.until_equal(&app, &["child"]).await;
+}
+
+/// From 18 on.
+#[tokio::test(flavor = "multi_thread")]
+async fn generated_columns_that_are_published_are_in_rows_and_changes_alike() {
+    let mut app = app!(
+        "CREATE TABLE t(id int PRIMARY KEY, v text, g int GENERATED ALWAYS AS (id * 2) STORED);
+         INSERT INTO t(id, v) SELECT g, 'v' FROM generate_series(1, 250) g",
+        ["t"]
+    );
+    let client = app.database.client().await;
+    let version = client
+        .query_one("SELECT current_setting('server_version_num')::int4", &[])
+        .await
+        .unwrap();
+    if version.get::<_, i32>(0) < 180_000 {
+        return println!("skipped: PostgreSQL before 18 does not publish generated columns");
+    }
+    app.run("CREATE PUBLICATION theirs FOR TABLE t WITH (publish_generated_columns = stored, publish_via_partition_root = true)")
+        .await;
+    app.spec["publication"] = "theirs".into();
+    let mut run = Run::start(&app, &Replica::new()).await;
+    run.until_equal(&app, &["t"]).await;
+    app.run("INSERT INTO t(id, v) VALUES (1000, 'new'); UPDATE t SET id = 2000 WHERE id = 7")
+        .await;
+    run.until_equal(&app, &["t"]).await;
+    let rows = run.replica.rows(&public("t")).unwrap();
+    assert!(rows.iter().all(|row| row["g"].is_some()), "{rows:?}");
+}

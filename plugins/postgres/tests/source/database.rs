@@ -17,6 +17,7 @@ fn server() -> Option<&'static Postgres> {
             .set("logical_decoding_work_mem", "64kB")
             .set("max_replication_slots", "60")
             .set("max_wal_senders", "60")
+            .set("max_prepared_transactions", "20")
             .set("max_connections", "200");
         match Postgres::start_with(&options) {
             Ok(server) => Some(server),
@@ -32,7 +33,7 @@ fn server() -> Option<&'static Postgres> {
 /// A database of its own.
 pub(crate) struct Database {
     pub(crate) name: String,
-    pub(crate) server: &'static Postgres,
+    url: String,
     client: Mutex<Option<Arc<Client>>>,
 }
 
@@ -42,13 +43,18 @@ impl Database {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let server = server()?;
         let name = format!("db{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        let admin = connect(server, "postgres").await;
+        let admin = connect(&server.url("postgres")).await;
         admin.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
-        Some(Database {
-            name,
-            server,
+        Some(Database::at(server.url(&name), &name))
+    }
+
+    /// One that is there.
+    pub(crate) fn at(url: String, name: &str) -> Self {
+        Database {
+            name: name.to_owned(),
+            url,
             client: Mutex::new(None),
-        })
+        }
     }
 
     /// A name for the slot, which is the cluster's, and not the database's.
@@ -57,7 +63,7 @@ impl Database {
     }
 
     pub(crate) fn url(&self) -> String {
-        self.server.url(&self.name)
+        self.url.clone()
     }
 
     pub(crate) async fn client(&self) -> Arc<Client> {
@@ -65,7 +71,7 @@ impl Database {
         if let Some(client) = held.filter(|client| !client.is_closed()) {
             return client;
         }
-        let client = Arc::new(connect(self.server, &self.name).await);
+        let client = Arc::new(connect(&self.url).await);
         *self.client.lock().unwrap() = Some(Arc::clone(&client));
         client
     }
@@ -77,7 +83,8 @@ impl Database {
     /// Another database of the same name, as after a restore into an empty server.
     pub(crate) async fn replace(&self) {
         *self.client.lock().unwrap() = None;
-        let admin = connect(self.server, "postgres").await;
+        let Some(server) = server() else { return };
+        let admin = connect(&server.url("postgres")).await;
         let name = &self.name;
         let slots = format!(
             "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE database = '{name}' AND active"
@@ -101,8 +108,8 @@ impl Database {
     }
 }
 
-async fn connect(server: &Postgres, database: &str) -> Client {
-    let (client, connection) = tokio_postgres::connect(&server.url(database), NoTls).await.unwrap();
+async fn connect(url: &str) -> Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
     tokio::spawn(connection);
     client
 }

@@ -12,6 +12,7 @@ use api::{
 };
 use highwater_plugin_postgres::PostgresSourceConnector;
 use model::{Body, ChangeSet, Checkpoint, Control, StreamId};
+use test_systems::Postgres;
 use tokio_util::sync::CancellationToken;
 
 use crate::database::Database;
@@ -49,6 +50,16 @@ impl App {
             streams: streams.iter().map(|name| PlannedStream::new(public(name))).collect(),
             changeset_bytes_max: 1 << 20,
         })
+    }
+
+    /// A database of a server of the test's own.
+    pub(crate) fn on(server: &Postgres, database: &str, streams: &[&str]) -> Self {
+        App {
+            spec: serde_json::json!({"url": server.url(database), "slot": "shop", "page_rows": 100, "window_wait": "30s"}),
+            database: Database::at(server.url(database), database),
+            streams: streams.iter().map(|name| PlannedStream::new(public(name))).collect(),
+            changeset_bytes_max: 1 << 20,
+        }
     }
 
     pub(crate) async fn run(&self, sql: &str) {

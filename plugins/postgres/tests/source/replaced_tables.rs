@@ -8,15 +8,15 @@ use crate::driver::{App, Run, public};
 /// Does this to a table of which some pages were read, and goes on: the destination ends as the source is.
 async fn reads_what_is_there_after(ddl: &str) {
     let app = app!(
-        "CREATE TABLE t(id int PRIMARY KEY, v text); INSERT INTO t SELECT g, 'old' FROM generate_series(1, 1000) g",
+        "CREATE TABLE t(id int PRIMARY KEY, v text); INSERT INTO t SELECT g, 'old' FROM generate_series(1, 5000) g",
         ["t"]
     );
     let replica = Replica::new();
     let mut run = Run::start(&app, &replica).await;
-    // Some pages are out; the reader waits for room with the next one, inside its window.
+    // Some pages are out; the readers wait for room with the next ones, inside their window.
     run.until(|run| run.replica.row_count(&public("t")) >= 200).await;
     app.run(ddl).await;
-    app.run("INSERT INTO t(id, v) VALUES (5000, 'after')").await;
+    app.run("INSERT INTO t(id, v) VALUES (9999, 'after')").await;
     run.until_equal(&app, &["t"]).await;
 }
 
@@ -48,3 +48,42 @@ case!(
 );
 case!(column_added_between_pages, "ALTER TABLE t ADD w text");
 case!(vacuum_full_between_pages, "VACUUM FULL t");
+case!(
+    table_dropped_and_made_anew_between_pages,
+    "DROP TABLE t; CREATE TABLE t(id int PRIMARY KEY, v text); INSERT INTO t SELECT g, 'new' FROM generate_series(1, 700) g"
+);
+case!(
+    table_renamed_and_another_made_between_pages,
+    "ALTER TABLE t RENAME TO was_t; CREATE TABLE t(id int PRIMARY KEY, v text); INSERT INTO t SELECT g, 'new' FROM generate_series(1, 700) g"
+);
+
+/// PostgreSQL itself refuses it: what is published has to be logged.
+#[tokio::test(flavor = "multi_thread")]
+async fn table_that_is_read_cannot_become_unlogged() {
+    let app = app!("CREATE TABLE t(id int PRIMARY KEY, v text)", ["t"]);
+    let mut run = Run::start(&app, &Replica::new()).await;
+    run.until_equal(&app, &["t"]).await;
+    let client = app.database.client().await;
+    let refused = client.batch_execute("ALTER TABLE t SET UNLOGGED").await.unwrap_err();
+    let message = refused.as_db_error().unwrap().message().to_owned();
+    assert!(message.contains("publication"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn table_made_anew_while_nothing_ran_is_published_and_read_again() {
+    let app = app!(
+        "CREATE TABLE t(id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'old')",
+        ["t"]
+    );
+    let replica = Replica::new();
+    let mut run = Run::start(&app, &replica).await;
+    run.until_equal(&app, &["t"]).await;
+    drop(run);
+    app.run("DROP TABLE t; CREATE TABLE t(id int PRIMARY KEY, v text); INSERT INTO t VALUES (2, 'new')")
+        .await;
+    let mut run = Run::start(&app, &replica).await;
+    run.until_equal(&app, &["t"]).await;
+    assert_eq!(run.count("begin_read public.t"), 1, "{:?}", run.seen);
+    app.run("INSERT INTO t VALUES (3, 'later')").await;
+    run.until_equal(&app, &["t"]).await;
+}

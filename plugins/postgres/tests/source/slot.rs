@@ -4,7 +4,7 @@ use api::testing::Replica;
 use api::{Held, Share, Verdict};
 
 use crate::changes::app;
-use crate::driver::{App, DEADLINE, Run};
+use crate::driver::{App, DEADLINE, Run, public};
 
 async fn flushed(app: &App) -> String {
     let client = app.database.client().await;
@@ -98,4 +98,63 @@ async fn no_temporary_slot_is_left_after_a_read() {
         }
         assert!(std::time::Instant::now() < deadline, "{left} temporary slots are left");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slot_follows_what_other_databases_write() {
+    let app = app!("CREATE TABLE t(id int PRIMARY KEY, v text)", ["t"]);
+    let mut run = Run::start(&app, &Replica::new()).await;
+    run.until_equal(&app, &["t"]).await;
+    let other = crate::database::Database::new().await.unwrap();
+    other
+        .run("CREATE TABLE noise(id int, v text); INSERT INTO noise SELECT g, repeat('x', 500) FROM generate_series(1, 2000) g")
+        .await;
+    let end: String = other
+        .client()
+        .await
+        .query_one("SELECT pg_current_wal_lsn()::text", &[])
+        .await
+        .unwrap()
+        .get(0);
+    let is_past = format!("SELECT confirmed_flush_lsn >= '{end}' FROM pg_replication_slots WHERE slot_name = $1");
+    let deadline = std::time::Instant::now() + DEADLINE;
+    loop {
+        let client = app.database.client().await;
+        if client
+            .query_one(&is_past, &[&app.database.slot()])
+            .await
+            .unwrap()
+            .get(0)
+        {
+            break;
+        }
+        assert!(std::time::Instant::now() < deadline, "the slot stays before {end}");
+        // As the runtime does every few seconds; nothing is written to this database.
+        run.control.head().await.unwrap();
+        let _ = tokio::time::timeout(std::time::Duration::from_millis(200), run.step()).await;
+    }
+    assert_eq!(run.replica.row_count(&public("t")), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slot_of_ours_that_nobody_reads_is_reported_with_the_statement_that_drops_it() {
+    let app = app!("CREATE TABLE t(id int PRIMARY KEY, v text)", ["t"]);
+    let forgotten = format!("highwater_forgotten_{}", app.database.name);
+    let make = format!("SELECT pg_create_logical_replication_slot('{forgotten}', 'pgoutput')");
+    app.database.client().await.query(&make, &[]).await.unwrap();
+    let mut run = Run::start(&app, &Replica::new()).await;
+    run.until_equal(&app, &["t"]).await;
+    let found = app.source().check(&app.plan()).await.unwrap();
+    let about = |text: &str| found.iter().find(|error| error.to_string().contains(text));
+    let told = about(&format!("`{forgotten}`")).unwrap();
+    assert_eq!(told.code(), "W0259");
+    assert!(told.to_string().contains("MiB of log"), "{told}");
+    assert_eq!(
+        told.remedy().unwrap(),
+        format!("if no pipeline needs it: SELECT pg_drop_replication_slot('{forgotten}');")
+    );
+    let own = about(&format!("`{}`", app.database.slot())).unwrap();
+    assert_eq!(own.code(), "N0260", "{own}");
+    let drop = format!("SELECT pg_drop_replication_slot('{forgotten}')");
+    app.database.client().await.query(&drop, &[]).await.unwrap();
 }

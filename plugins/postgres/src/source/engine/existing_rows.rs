@@ -5,19 +5,20 @@ use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use api::{PlannedStream, ReadProgress, Snapshot};
-use model::{Batch, ChangeSet, Control, Delta, Page, Part, StreamId, StreamState};
+use model::{Batch, ChangeSet, Control, Delta, Order, Page, Part, StreamId, StreamState, Timestamp};
 use tokio::task::JoinError;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Engine, STATUS_EVERY};
+use super::{Engine, STATUS_EVERY, Setup};
 use crate::replication::Lsn;
 use crate::source::catalogue::{Table, now_and_end_of_log};
 use crate::source::choice::choose;
 use crate::source::emitter::Ended;
 use crate::source::error::Error;
+use crate::source::page_copy::{PagePart, Room};
 use crate::source::position::{self, Bound, order_before};
-use crate::source::publication::Publication;
-use crate::source::readers::{Announced, Frontier, Manner, PagePart, Readers, Task, Turn, first_page_rows};
+use crate::source::publication::{self, Publication};
+use crate::source::readers::{Announced, Frontier, Manner, Readers, Task, Turn, first_page_rows};
 use crate::source::reads::{Cut, Incarnation, Read, Request};
 use crate::source::shape::StreamShape;
 use crate::source::window::Window;
@@ -51,7 +52,7 @@ impl Engine {
             );
             return Ok(());
         };
-        let publication = Publication::find(&self.setup.client, &self.setup.names.publication).await?;
+        let publication = self.publication_with(stream).await?;
         let shape = self.shape_of(&planned, &table, publication.as_ref()).await?;
         if request.destinations.is_none() {
             self.reads.retain(|read| &read.stream != stream);
@@ -98,6 +99,8 @@ impl Engine {
             pipeline = self.setup.names.pipeline,
             stream = %read.stream,
             run = read.run,
+            rows = read.row_count,
+            bytes = read.byte_count,
             "existing rows are read"
         );
         self.publish_reads();
@@ -107,6 +110,19 @@ impl Engine {
             run: read.run,
         };
         self.emit_control(delta, control).await
+    }
+
+    /// The publication, with a table in it that was dropped and made anew, and lost its place there.
+    async fn publication_with(&self, stream: &StreamId) -> api::Result<Option<Publication>> {
+        let Setup {
+            client, names, spec, ..
+        } = &self.setup;
+        let found = Publication::find(client, &names.publication).await?;
+        if found.as_ref().is_none_or(|found| found.table(stream).is_some()) {
+            return Ok(found);
+        }
+        publication::ensure(client, names, spec.create, std::slice::from_ref(stream)).await?;
+        Publication::find(client, &names.publication).await
     }
 
     /// The shape of a table as the catalogue describes it.
@@ -198,13 +214,16 @@ impl Engine {
         let spec = &self.setup.spec;
         let manner = Manner {
             connections: spec.connections,
-            page_bytes: self.changeset_max(),
             page_rows_max: spec.page_rows,
-            memory: self.setup.emitter.memory(),
+            room: Room {
+                memory: self.setup.emitter.memory(),
+                page_bytes: self.changeset_max(),
+            },
             closing: shared.closing.clone(),
             deadline: window.opened_at + spec.window_max,
         };
-        let mut readers = Readers::start(window.door(), tasks, manner).await?;
+        let (order, time) = (order_before(window.at), window.time);
+        let mut readers = Readers::start(window.into_door(), tasks, manner).await?;
         while !shared.closing.is_cancelled() {
             self.tell_status();
             let turn = tokio::select! {
@@ -217,14 +236,31 @@ impl Engine {
                 () = tokio::time::sleep(STATUS_EVERY) => continue,
             };
             match turn {
-                Some(Turn::Page(page)) => self.hand_on(&window, page).await?,
+                Some(Turn::Page(page)) => self.hand_on(page, order, time).await?,
                 Some(Turn::Changed { stream, run }) => self.begin_again(&stream, run),
                 Some(Turn::Failed(ended)) => return Err(ended),
                 None if readers.has_panicked().await => return Err(self.task_gone()),
-                None => return Ok(()),
+                None => break,
             }
         }
+        self.tell_progress();
         Ok(())
+    }
+
+    /// How far the reads are that go on in another window.
+    fn tell_progress(&self) {
+        for read in self.reads.iter().filter(|read| read.next_page().is_some()) {
+            tracing::info!(
+                pipeline = self.setup.names.pipeline,
+                stream = %read.stream,
+                rows = read.row_count,
+                rows_estimated = read.row_count_estimated,
+                bytes = read.byte_count,
+                seconds = read.since.elapsed().as_secs(),
+                seconds_left = read.left().map(|left| left.as_secs()),
+                "existing rows go on in another snapshot"
+            );
+        }
     }
 
     /// The tables of which pages are missing, as they are in the window.
@@ -271,8 +307,8 @@ impl Engine {
     }
 
     /// Hands a page on as it is read. It is one step, however large: by key, rows beyond a changeset go out as parts of it.
-    async fn hand_on(&mut self, window: &Window, mut page: Announced) -> Result<(), Ended> {
-        page.begin();
+    async fn hand_on(&mut self, mut page: Announced, order: Order, time: Timestamp) -> Result<(), Ended> {
+        page.parts.begin();
         let Some(i) = self
             .reads
             .iter()
@@ -282,11 +318,13 @@ impl Engine {
         };
         let mut is_inside = false;
         loop {
-            let stop = self.setup.shared.stop.clone();
+            let shared = &self.setup.shared;
             let part = tokio::select! {
                 biased;
-                () = stop.cancelled() => return Err(Ended::Stopped),
-                part = page.next() => part,
+                () = shared.stop.cancelled() => return Err(Ended::Stopped),
+                // Where it is consistent, nothing is waited for any more.
+                () = shared.closing.cancelled(), if !is_inside => return Ok(()),
+                part = page.parts.next() => part,
             };
             let Some(part) = part else {
                 return Err(self.task_gone());
@@ -307,7 +345,6 @@ impl Engine {
                 break;
             }
             let partition = read.partition();
-            let (order, time) = (order_before(window.at), window.time);
             let batches = match rows.num_rows() {
                 0 => Vec::new(),
                 _ => {

@@ -20,10 +20,10 @@ use crate::replication::Lsn;
 use crate::source::catalogue::{Table, now_and_end_of_log};
 use crate::source::emitter::Ended;
 use crate::source::error::{Error, sql};
+use crate::source::page_copy::refused;
 use crate::source::pages::copy_statement;
 use crate::source::position;
 use crate::source::publication::Publication;
-use crate::source::readers::refused;
 use crate::source::shape::StreamShape;
 use crate::source::window::{Standing, Window, WindowReader};
 
