@@ -47,12 +47,12 @@ pub(crate) fn schema(schema: fb::Schema<'_>, limits: &Limits) -> Result<()> {
         .ok_or_else(|| PayloadError::refused("the schema", "it has no list of columns"))?;
     let mut left = limits.columns_max;
     for column in fields {
-        field(column, limits, limits.depth_max, &mut left)?;
+        field(column, limits.depth_max, &mut left)?;
     }
     Ok(())
 }
 
-fn field(field: fb::Field<'_>, limits: &Limits, depth_left: usize, columns_left: &mut usize) -> Result<()> {
+fn field(field: fb::Field<'_>, depth_left: usize, columns_left: &mut usize) -> Result<()> {
     let name = field.name().unwrap_or_default();
     let refuse = |what: &str| Err(PayloadError::refused(format!("column `{}`", shortened(name)), what));
     if depth_left == 0 {
@@ -74,7 +74,7 @@ fn field(field: fb::Field<'_>, limits: &Limits, depth_left: usize, columns_left:
         return refuse("its entries are not a struct of key and value");
     }
     for child in children.into_iter().flatten() {
-        self::field(child, limits, depth_left - 1, columns_left)?;
+        self::field(child, depth_left - 1, columns_left)?;
     }
     Ok(())
 }

@@ -169,7 +169,7 @@ fn lengths_and_places_are_held_against_the_body() {
     let refusals: Vec<String> = (0..2).map(|nth| damage(3, 1 << 20, nth)).collect();
     let differs = column("its length differs from the batch's");
     let too_short = column("its values are too short");
-    assert!(refusals.iter().any(|refused| *refused == too_short), "{refusals:?}");
+    assert!(refusals.contains(&too_short), "{refusals:?}");
     assert!(
         refusals
             .iter()
