@@ -9,6 +9,7 @@ pub(crate) const CALL: &str = "E0804";
 pub(crate) const DEADLINE: &str = "E0805";
 pub(crate) const PAYLOAD: &str = "E0806";
 pub(crate) const VALUE: &str = "E0807";
+pub(crate) const LOST_BATCH: &str = "E0808";
 pub(crate) const TABLE: &str = "E0809";
 pub(crate) const REGISTRY: &str = "E0810";
 pub(crate) const UNSUPPORTED: &str = "E0811";
@@ -56,6 +57,12 @@ does not hold together, or is beyond the limits. It is a fault of the plugin; re
         title: "a value that the other side cannot hold",
         explain: "A column's type, or one value in it, has no exact counterpart on the other side of the plugin protocol. The message names column \
 and row. Leave the column out or change it with a transformer.",
+    },
+    Code {
+        id: LOST_BATCH,
+        title: "a plugin lost a batch",
+        explain: "Some destination plugins write in batches in the background, and when a batch fails they only log it: their answer to the write \
+says that all is well. Highwater reads those log lines and counts the commit as failed, so that the rows are sent again.",
     },
     Code {
         id: TABLE,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use api::Retry;
-use proto::{ConvertError, PayloadError};
+use proto::{ConvertError, EncodeError, PayloadError};
 
 use crate::codes;
 
@@ -100,6 +100,20 @@ pub(crate) enum Error {
     Payload { plugin: String, source: PayloadError },
     #[error("cannot carry rows between us and plugin `{plugin}`")]
     Convert { plugin: String, source: ConvertError },
+    #[error("cannot send rows of `{table}` to plugin `{plugin}`")]
+    Encode {
+        plugin: String,
+        table: String,
+        source: EncodeError,
+    },
+    #[error("cannot commit in plugin `{plugin}`: it says `{line}`")]
+    LostBatch { plugin: String, line: String },
+    #[error("cannot commit in plugin `{plugin}`: it failed to flush{}", of_tables(tables))]
+    Flush {
+        plugin: String,
+        tables: Vec<String>,
+        what: String,
+    },
     #[error("cannot read {count} tables of plugin `{plugin}`: {what}")]
     Tables { plugin: String, count: usize, what: String },
     #[error("cannot use plugin `{plugin}`: {what}")]
@@ -111,10 +125,19 @@ pub(crate) enum Error {
         what: String,
         hint: &'static str,
     },
+    #[error("cannot {verb} plugin `{plugin}`: it is not open")]
+    NotOpen { plugin: String, verb: &'static str },
 }
 
 fn humantime(duration: Duration) -> String {
     format!("{} s", duration.as_secs())
+}
+
+fn of_tables(tables: &[String]) -> String {
+    match tables {
+        [] => String::new(),
+        tables => format!(" `{}`", tables.join("`, `")),
+    }
 }
 
 impl Error {
@@ -142,17 +165,20 @@ impl Error {
                 Some("raise `timeout` in its spec if it does need that long".to_owned()),
             ),
             Error::Payload { .. } | Error::Protocol { .. } => (codes::PAYLOAD, Retry::After, None),
-            Error::Convert { .. } => (
+            Error::Convert { .. } | Error::Encode { .. } => (
                 codes::VALUE,
                 Retry::Never,
                 Some("leave the column out, or change it, with the transformer `select`".to_owned()),
             ),
+            Error::LostBatch { .. } => (codes::LOST_BATCH, Retry::After, None),
+            Error::Flush { .. } => (codes::TABLE, Retry::After, None),
             Error::Tables { .. } => (
                 codes::TABLE,
                 Retry::Operator,
                 Some("look at the plugin's log lines; the other tables are complete".to_owned()),
             ),
             Error::Unsupported { hint, .. } => (codes::UNSUPPORTED, Retry::Operator, Some((*hint).to_owned())),
+            Error::NotOpen { .. } => (codes::CALL, Retry::After, None),
         }
     }
 }
@@ -170,6 +196,8 @@ impl From<Error> for api::Error {
             Error::Call { source, .. } => wrapped.caused_by(source),
             Error::Payload { source, .. } => wrapped.caused_by(source),
             Error::Convert { source, .. } => wrapped.caused_by(source),
+            Error::Encode { source, .. } => wrapped.caused_by(source),
+            Error::Flush { what, .. } if !what.is_empty() => wrapped.caused_by(what),
             _ => wrapped,
         }
     }

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use hyper_util::rt::TokioIo;
 use proto::discovery_v1::discovery_client::DiscoveryClient;
 use proto::discovery_v1::get_versions;
-use proto::plugin_v3::init;
 use proto::plugin_v3::plugin_client::PluginClient;
+use proto::plugin_v3::{close, init};
 use tokio::time::Instant;
 use tonic::transport::{Channel, Endpoint};
 
@@ -190,6 +190,13 @@ impl Plugin {
         Ok(answer.supports_flush)
     }
 
+    /// Lets the plugin flush and let go of its system.
+    pub(crate) async fn close(&self) -> Result<()> {
+        self.call("Close", self.client().close(close::Request {}))
+            .await
+            .map(drop)
+    }
+
     /// One call, within its deadline. An error carries the plugin's last words.
     pub(crate) async fn call<T>(
         &self,
@@ -238,6 +245,21 @@ impl Plugin {
             .as_ref()
             .map(|process| process.tail().last_lines())
             .unwrap_or_default()
+    }
+
+    /// Fails if a batching writer has said in its log that it lost rows.
+    pub(crate) fn check_lost_batch(&self) -> Result<()> {
+        let lost = self
+            .process
+            .as_ref()
+            .and_then(|process| process.tail().take_lost_batch());
+        match lost {
+            None => Ok(()),
+            Some(line) => Err(Error::LostBatch {
+                plugin: self.name.clone(),
+                line,
+            }),
+        }
     }
 
     /// Ends the process, if it is ours.

@@ -11,6 +11,8 @@ use tracing::Level;
 pub(crate) struct LogLine {
     pub level: Level,
     pub message: String,
+    /// Whether a writer of CloudQuery's SDKs says here, and nowhere else, that it has lost a batch.
+    pub is_lost_batch: bool,
 }
 
 /// Longer ones are cut in our log. The rest is mostly a value or a stack.
@@ -36,9 +38,12 @@ impl LogLine {
             }
             _ => (Level::INFO, line.to_owned()),
         };
+        // The batching writers of the SDKs log this and go on; their answer to the write says nothing of it.
+        let is_lost_batch = level == Level::ERROR && message.contains("failed to write batch");
         LogLine {
             level,
             message: cut(&message),
+            is_lost_batch,
         }
     }
 }
@@ -106,5 +111,13 @@ mod tests {
         check("a\x1b[2Jb\r", Level::INFO, "a [2Jb");
         let long = LogLine::read(&"x".repeat(5_000));
         assert_eq!(long.message.chars().count(), MESSAGE_CHARS_MAX + 1);
+    }
+
+    #[test]
+    fn only_an_error_line_is_a_lost_batch() {
+        let line = |level: &str| format!(r#"{{"level":"{level}","message":"failed to write batch","error":"disk"}}"#);
+        assert!(LogLine::read(&line("error")).is_lost_batch);
+        assert!(!LogLine::read(&line("info")).is_lost_batch);
+        assert_eq!(LogLine::read(&line("error")).message, "failed to write batch: disk");
     }
 }

@@ -35,6 +35,8 @@ pub(crate) struct Tail {
 #[derive(Debug)]
 struct Said {
     last: VecDeque<String>,
+    /// A batch that a writer has lost, in its own words.
+    lost_batch: Option<String>,
     second: Instant,
     in_second: u32,
 }
@@ -45,6 +47,7 @@ impl Tail {
             plugin,
             said: Mutex::new(Said {
                 last: VecDeque::new(),
+                lost_batch: None,
                 second: Instant::now(),
                 in_second: 0,
             }),
@@ -58,6 +61,11 @@ impl Tail {
     /// The last lines, oldest first.
     pub(crate) fn last_lines(&self) -> Vec<String> {
         self.with(|said| said.last.iter().cloned().collect())
+    }
+
+    /// What a batching writer said of a batch that it lost, once.
+    pub(crate) fn take_lost_batch(&self) -> Option<String> {
+        self.with(|said| said.lost_batch.take())
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut Said) -> T) -> T {
@@ -103,6 +111,9 @@ impl Tail {
                 said.last.pop_front();
             }
             said.last.push_back(read.message.clone());
+            if read.is_lost_batch {
+                said.lost_batch = Some(read.message.clone());
+            }
             if said.second.elapsed() > Duration::from_secs(1) {
                 (said.second, said.in_second) = (Instant::now(), 0);
             }

@@ -28,6 +28,7 @@ use proto::plugin_v3::get_tables;
 use proto::{Decoder, Table, TableCodec};
 
 pub use spec::CloudQuerySourceSpec;
+pub(crate) use stamp::{SOURCE, SYNC_TIME};
 
 use crate::error::Error;
 use crate::plugin::Plugin;

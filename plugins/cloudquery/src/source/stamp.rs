@@ -9,8 +9,9 @@ use arrow::error::ArrowError;
 use model::{StreamSchema, Timestamp};
 use proto::ConvertError;
 
+/// When the sync of a row began; the column by which a stream is known to come from a plugin.
 pub(crate) const SYNC_TIME: &str = "_cq_sync_time";
-pub(crate) const SOURCE_NAME: &str = "_cq_source_name";
+const SOURCE_NAME: &str = "_cq_source_name";
 
 /// In the metadata of `_cq_source_name`: the name itself, so that a table without rows tells it, too.
 pub(crate) const SOURCE: &str = "cloudquery.source";

@@ -6,5 +6,6 @@
 
 extern crate highwater_plugin_cloudquery as cloudquery;
 
+mod destination;
 mod python;
 mod source;
