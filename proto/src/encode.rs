@@ -89,21 +89,21 @@ impl Encoder {
     pub fn encode_split(&mut self, rows: &RecordBatch, bytes_max: usize) -> Result<Vec<Bytes>, EncodeError> {
         let mut records = Vec::new();
         // Ranges still to be written, the next one last.
-        let mut open = vec![0..rows.num_rows()];
-        while let Some(range) = open.pop() {
-            if range.is_empty() {
+        let mut open = vec![(0, rows.num_rows())];
+        while let Some((start, end)) = open.pop() {
+            if start == end {
                 continue;
             }
-            let record = self.encode(&rows.slice(range.start, range.len()))?;
+            let record = self.encode(&rows.slice(start, end - start))?;
             if record.len() <= bytes_max {
                 records.push(record);
-            } else if range.len() == 1 {
+            } else if end - start == 1 {
                 let bytes = record.len();
                 return Err(EncodeError::RowTooLong { bytes, bytes_max });
             } else {
-                let middle = range.start + range.len() / 2;
-                open.push(middle..range.end);
-                open.push(range.start..middle);
+                let middle = start + (end - start) / 2;
+                open.push((middle, end));
+                open.push((start, middle));
             }
         }
         Ok(records)

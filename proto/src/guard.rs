@@ -12,6 +12,7 @@
 //! | nodes and buffers are as many as the schema asks for | a panic |
 //! | each buffer lies in the body, behind the one before | a panic; one buffer shared by thousands of columns, copied for each |
 //! | each array's length fits its buffers, and its rows | a panic; an allocation of the declared size |
+//! | buffers of numbers hold whole numbers | a panic, later, in Arrow's writer |
 //! | no compression, no dictionaries | a declared uncompressed size aborts the process; the protocol sends neither |
 
 use arrow::datatypes::{DataType, Field, Schema};
@@ -47,12 +48,12 @@ pub(crate) fn schema(schema: fb::Schema<'_>, limits: &Limits) -> Result<()> {
         .ok_or_else(|| PayloadError::refused("the schema", "it has no list of columns"))?;
     let mut left = limits.columns_max;
     for column in fields {
-        field(column, limits, limits.depth_max, &mut left)?;
+        field(column, limits.depth_max, &mut left)?;
     }
     Ok(())
 }
 
-fn field(field: fb::Field<'_>, limits: &Limits, depth_left: usize, columns_left: &mut usize) -> Result<()> {
+fn field(field: fb::Field<'_>, depth_left: usize, columns_left: &mut usize) -> Result<()> {
     let name = field.name().unwrap_or_default();
     let refuse = |what: &str| Err(PayloadError::refused(format!("column `{}`", shortened(name)), what));
     if depth_left == 0 {
@@ -74,7 +75,7 @@ fn field(field: fb::Field<'_>, limits: &Limits, depth_left: usize, columns_left:
         return refuse("its entries are not a struct of key and value");
     }
     for child in children.into_iter().flatten() {
-        self::field(child, limits, depth_left - 1, columns_left)?;
+        self::field(child, depth_left - 1, columns_left)?;
     }
     Ok(())
 }
@@ -274,7 +275,7 @@ impl Walk<'_> {
                 self.at_least(field, bytes.unwrap_or(usize::MAX))
             }
             other => match other.primitive_width() {
-                Some(width) => self.at_least(field, len.saturating_mul(width)),
+                Some(width) => self.numbers(field, len, width),
                 None => Err(self.refuse(field, "its type is none that plugins exchange")),
             },
         }
@@ -283,10 +284,25 @@ impl Walk<'_> {
     /// An array without rows may leave its offsets out.
     fn offsets(&mut self, field: &Field, len: usize, width: usize) -> Result<()> {
         let actual = self.buffer(field)?;
+        if actual % width != 0 {
+            return Err(self.refuse(field, "its offsets are no whole numbers"));
+        }
         if (len == 0 && actual == 0) || actual >= (len + 1) * width {
             return Ok(());
         }
         Err(self.refuse(field, "its offsets are too short"))
+    }
+
+    /// Padding is to eight bytes, also behind numbers of sixteen.
+    fn numbers(&mut self, field: &Field, len: usize, width: usize) -> Result<()> {
+        let actual = self.buffer(field)?;
+        if actual % width.min(8) != 0 {
+            return Err(self.refuse(field, "its values are no whole numbers"));
+        }
+        if actual < len.saturating_mul(width) {
+            return Err(self.refuse(field, "its values are too short"));
+        }
+        Ok(())
     }
 
     fn at_least(&mut self, field: &Field, bytes: usize) -> Result<()> {

@@ -169,7 +169,7 @@ fn lengths_and_places_are_held_against_the_body() {
     let refusals: Vec<String> = (0..2).map(|nth| damage(3, 1 << 20, nth)).collect();
     let differs = column("its length differs from the batch's");
     let too_short = column("its values are too short");
-    assert!(refusals.iter().any(|refused| *refused == too_short), "{refusals:?}");
+    assert!(refusals.contains(&too_short), "{refusals:?}");
     assert!(
         refusals
             .iter()
@@ -179,6 +179,20 @@ fn lengths_and_places_are_held_against_the_body() {
     assert_eq!(damage(12, 1 << 40, 0), column("a buffer lies outside the body"));
     assert_eq!(damage(12, -1, 0), column("a buffer's place is negative"));
     assert_eq!(damage(12, 8, 0), too_short);
+    assert_eq!(damage(12, 13, 0), column("its values are no whole numbers"));
+}
+
+#[test]
+fn offsets_are_whole_numbers() {
+    // Arrow reads such an array, and panics when it writes it again.
+    let field = Field::new("t", DataType::Utf8, true);
+    let (table, rows) = sample::table("t", vec![(field, Arc::new(StringArray::from(vec!["a", "b", "c"])))]);
+    let mut payload = sample::payload(&table, &rows).to_vec();
+    replace(&mut payload, 16, 17, 0);
+    assert_eq!(
+        refusal(payload),
+        "cannot read column `t` of a payload: its offsets are no whole numbers"
+    );
 }
 
 #[test]

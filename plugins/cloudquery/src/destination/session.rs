@@ -1,0 +1,326 @@
+//! An open destination plugin.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use api::{Deletes, DestinationOptions, WriteMode};
+use model::{Batch, Body, ChangeSet, Control, Op, StreamId, StreamSchema};
+use prost_types::Timestamp;
+use proto::plugin_v3::write::{self, request::Message};
+
+use super::CloudQueryDestinationSpec;
+use super::lines::{Line, last_of_each_key, lines, stretches};
+use super::outgoing::Outgoing;
+use super::table::{Misfit, Table};
+use crate::error::{Error, Result};
+use crate::plugin::Plugin;
+use crate::source::SOURCE;
+
+pub(super) struct Session {
+    spec: Arc<CloudQueryDestinationSpec>,
+    options: DestinationOptions,
+    plugin: Plugin,
+    answers_flush: bool,
+    /// Open as soon as there is something to send.
+    outgoing: Option<Outgoing>,
+    tables: HashMap<StreamId, Table>,
+    /// Of each stream of a plugin's sync: when that began, and of which source it is.
+    syncs: HashMap<StreamId, SyncOf>,
+    flushes: u64,
+    /// Whether anything was sent since the last commit.
+    is_dirty: bool,
+}
+
+/// Which sync the rows of a stream are of.
+struct SyncOf {
+    micros: i64,
+    source: String,
+}
+
+impl Session {
+    pub(super) async fn open(
+        spec: Arc<CloudQueryDestinationSpec>,
+        options: DestinationOptions,
+        base: &Path,
+    ) -> Result<Session> {
+        let plugin = Plugin::start(spec.name(), spec.plugin(), base).await?;
+        let answers_flush = plugin.init(spec.plugin(), false).await?;
+        Ok(Session {
+            spec,
+            options,
+            plugin,
+            answers_flush,
+            outgoing: None,
+            tables: HashMap::new(),
+            syncs: HashMap::new(),
+            flushes: 0,
+            is_dirty: false,
+        })
+    }
+
+    pub(super) async fn write(&mut self, changeset: &ChangeSet) -> Result<()> {
+        match &changeset.body {
+            Body::Rows(batches) => {
+                for batch in batches {
+                    self.batch(batch).await?;
+                }
+                Ok(())
+            }
+            Body::Control(control) => self.control(control, changeset).await,
+        }
+    }
+
+    /// Everything that was written is durable, as far as the protocol can say it.
+    pub(super) async fn commit(&mut self) -> Result<()> {
+        if self.is_dirty {
+            if self.answers_flush {
+                self.flushes += 1;
+                let id = self.flushes;
+                match &mut self.outgoing {
+                    Some(outgoing) => outgoing.flush(&self.plugin, id).await?,
+                    None => return Err(self.not_open()),
+                }
+            } else {
+                if let Some(outgoing) = self.outgoing.take() {
+                    outgoing.finish(&self.plugin).await?;
+                }
+                self.plugin.close().await?;
+                self.plugin.check_lost_batch()?;
+                self.plugin.init(self.spec.plugin(), false).await?;
+            }
+        }
+        self.plugin.check_lost_batch()?;
+        self.is_dirty = false;
+        Ok(())
+    }
+
+    pub(super) async fn stop(mut self) {
+        if let Some(outgoing) = self.outgoing.take() {
+            // What was not committed is void; a plugin that ends its write in peace closes its connections.
+            let _ = outgoing.finish(&self.plugin).await;
+        }
+        let _ = self.plugin.close().await;
+        self.plugin.stop().await;
+    }
+
+    fn not_open(&self) -> Error {
+        Error::NotOpen {
+            plugin: self.plugin.name().to_owned(),
+            verb: "flush",
+        }
+    }
+
+    async fn send(&mut self, message: Message) -> Result<()> {
+        let outgoing = match &mut self.outgoing {
+            Some(outgoing) => outgoing,
+            none => none.insert(Outgoing::open(&self.plugin, self.answers_flush).await?),
+        };
+        self.is_dirty = true;
+        outgoing.send(&self.plugin, message).await
+    }
+
+    fn mode(&self, schema: &StreamSchema) -> WriteMode {
+        self.options.write_mode(schema.has_key())
+    }
+
+    fn misfit(&self, table: &str, misfit: Misfit) -> Error {
+        let plugin = self.plugin.name().to_owned();
+        match misfit {
+            Misfit::Convert(source) => Error::Convert { plugin, source },
+            Misfit::Encode(source) => Error::Encode {
+                plugin,
+                table: table.to_owned(),
+                source,
+            },
+        }
+    }
+
+    fn unsupported(&self, stream: &StreamId, what: &str, hint: &'static str) -> Error {
+        Error::Unsupported {
+            plugin: self.plugin.name().to_owned(),
+            verb: format!("write `{stream}`"),
+            what: what.to_owned(),
+            hint,
+        }
+    }
+
+    /// Makes the table as this schema has it, unless it was made so.
+    async fn table(&mut self, schema: &Arc<StreamSchema>) -> Result<()> {
+        let stream = schema.stream();
+        if self
+            .tables
+            .get(stream)
+            .is_some_and(|table| table.schema_id() == schema.id())
+        {
+            return Ok(());
+        }
+        let name = stream.flat_name();
+        if let Some(other) = self
+            .tables
+            .iter()
+            .find(|(other, table)| *other != stream && table.name() == name)
+        {
+            let what = format!("`{}` has the same table `{name}` there", other.0);
+            return Err(self.unsupported(stream, &what, "leave one of the two out"));
+        }
+        let appends = self.mode(schema) == WriteMode::Append;
+        let table = Table::new(schema, appends).map_err(|misfit| self.misfit(&name, misfit))?;
+        let payload = table.payload().map_err(|misfit| self.misfit(&name, misfit))?;
+        self.send(Message::MigrateTable(write::MessageMigrateTable {
+            table: payload,
+            migrate_force: self.spec.migrate_force(),
+        }))
+        .await?;
+        self.tables.insert(stream.clone(), table);
+        Ok(())
+    }
+
+    async fn batch(&mut self, batch: &Batch) -> Result<()> {
+        let schema = &batch.schema;
+        let stream = schema.stream();
+        self.table(schema).await?;
+        let appends = self.mode(schema) == WriteMode::Append;
+        let name = stream.flat_name();
+        let arrow = |this: &Self, error: arrow::error::ArrowError| this.misfit(&name, error.into());
+        let lines = lines(batch, self.options.deletes == Deletes::Ignore).map_err(|error| arrow(self, error))?;
+        if appends {
+            return self.insert(batch, &lines).await;
+        }
+        // Of a delete the key is enough.
+        let is_partial = |line: &Line| {
+            line.op != Op::Delete
+                && batch
+                    .unavailable
+                    .as_ref()
+                    .is_some_and(|unsent| unsent.any_in_row(line.row))
+        };
+        if lines.iter().any(is_partial) {
+            let what = "a row came without all of its values, and the protocol cannot leave a column alone";
+            return Err(self.unsupported(stream, what, "send whole rows: ALTER TABLE ... REPLICA IDENTITY FULL"));
+        }
+        for stretch in stretches(&lines) {
+            let stretch = &lines[stretch];
+            if stretch[0].op != Op::Delete {
+                let last = last_of_each_key(batch, stretch).map_err(|error| arrow(self, error))?;
+                self.insert(batch, &last).await?;
+            } else if schema.has_key() {
+                self.delete(batch, stretch).await?;
+            } else {
+                let what = "a row of a stream without a key went, and nothing says which";
+                return Err(self.unsupported(stream, what, "set `key` for the stream, or use `write: append`"));
+            }
+        }
+        Ok(())
+    }
+
+    async fn insert(&mut self, batch: &Batch, lines: &[Line]) -> Result<()> {
+        let stream = batch.schema.stream();
+        let bytes_max = self.spec.message_bytes_max();
+        let Some(table) = self.tables.get_mut(stream) else {
+            return Err(self.not_open());
+        };
+        let records = table.records(batch, lines, bytes_max);
+        let records = records.map_err(|misfit| self.misfit(&stream.flat_name(), misfit))?;
+        for record in records {
+            self.send(Message::Insert(write::MessageInsert { record })).await?;
+        }
+        Ok(())
+    }
+
+    async fn delete(&mut self, batch: &Batch, lines: &[Line]) -> Result<()> {
+        let stream = batch.schema.stream();
+        let Some(table) = self.tables.get(stream) else {
+            return Err(self.not_open());
+        };
+        let deletes = table.deletes(batch, lines);
+        for delete in deletes.map_err(|misfit| self.misfit(&stream.flat_name(), misfit))? {
+            self.send(Message::DeleteRecord(delete)).await?;
+        }
+        Ok(())
+    }
+
+    async fn control(&mut self, control: &Control, changeset: &ChangeSet) -> Result<()> {
+        let stream = control.stream();
+        match control {
+            Control::Schema { schema } => self.table(schema).await,
+            Control::BeginRead {
+                schema, empty_first, ..
+            } => {
+                self.table(schema).await?;
+                self.syncs.remove(stream);
+                if let Some(source) = source_of(schema) {
+                    // The position that a sync begins at is its time.
+                    let at = changeset.delta.moves.first().map(|m| m.to.order.key());
+                    if let Some(micros) = at.and_then(|at| i64::try_from(at).ok()) {
+                        self.syncs.insert(stream.clone(), SyncOf { micros, source });
+                    }
+                }
+                // Of another stream nothing tells later which rows the read did not meet.
+                let is_emptied = self.mode(schema) == WriteMode::Mirror && !self.syncs.contains_key(stream);
+                if *empty_first || is_emptied {
+                    self.empty(stream).await?;
+                }
+                Ok(())
+            }
+            Control::Truncate { .. } => self.empty(stream).await,
+            Control::EndRead { .. } => self.end_read(stream).await,
+            Control::DeleteWhere { .. } => {
+                let what = "deletes by a condition are not passed on";
+                Err(self.unsupported(stream, what, "leave the stream out"))
+            }
+        }
+    }
+
+    async fn empty(&mut self, stream: &StreamId) -> Result<()> {
+        let name = stream.flat_name();
+        let delete = match self.tables.get(stream) {
+            Some(table) => table.delete_all(),
+            // Emptied without a word of its shape: it is there since an earlier session.
+            None => write::MessageDeleteRecord {
+                table_name: name,
+                ..write::MessageDeleteRecord::default()
+            },
+        };
+        self.send(Message::DeleteRecord(delete)).await
+    }
+
+    /// What a mirrored read did not meet goes.
+    async fn end_read(&mut self, stream: &StreamId) -> Result<()> {
+        if self.options.write != Some(WriteMode::Mirror) {
+            return Ok(());
+        }
+        match self.syncs.remove(stream) {
+            Some(SyncOf { micros, source }) => {
+                let sync_time = Timestamp {
+                    seconds: micros.div_euclid(1_000_000),
+                    nanos: (micros.rem_euclid(1_000_000) * 1_000) as i32,
+                };
+                self.send(Message::Delete(write::MessageDeleteStale {
+                    source_name: source,
+                    sync_time: Some(sync_time),
+                    table_name: stream.flat_name(),
+                    ..write::MessageDeleteStale::default()
+                }))
+                .await
+            }
+            // Emptied when its read began.
+            None if self.tables.get(stream).is_some_and(|table| !table.is_synced()) => Ok(()),
+            // This session began in the middle of the read, and when that began is not known here.
+            None => {
+                tracing::warn!(
+                    plugin = self.plugin.name(),
+                    %stream,
+                    "rows that the sync did not meet stay until the next one: this session has not seen the sync's beginning"
+                );
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The name of the plugin's source that a stream comes from, if it comes from one.
+fn source_of(schema: &StreamSchema) -> Option<String> {
+    let mut fields = schema.arrow().fields().iter();
+    fields.find_map(|field| field.metadata().get(SOURCE).cloned())
+}

@@ -1,0 +1,28 @@
+//! CloudQuery's plugins as components of a pipeline.
+//!
+//! - A plugin is another process, or another machine's: it may be slow, end, flood or send garbage. It hurts its own pipeline
+//!   only, and every error names it, with what its process said last.
+//! - Its process does not outlive us (`process`), and nothing that it sends reaches Arrow's reader unchecked (`proto`).
+//! - [`serve`] is the other side: a destination of ours as such a plugin.
+
+mod codes;
+mod destination;
+mod error;
+mod plugin;
+mod process;
+mod registry;
+pub mod serve;
+mod source;
+mod spec;
+
+pub use codes::CODES;
+pub use destination::{CloudQueryDestination, CloudQueryDestinationConnector, CloudQueryDestinationSpec};
+pub use source::{CloudQuerySource, CloudQuerySourceConnector, CloudQuerySourceSpec};
+pub use spec::{Network, PluginSpec, Registry};
+
+/// Adds the connector in the roles that it has.
+pub fn register(registry: &mut api::Registry) {
+    registry
+        .source::<CloudQuerySourceConnector>()
+        .destination::<CloudQueryDestinationConnector>();
+}

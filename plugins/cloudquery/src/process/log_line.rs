@@ -1,0 +1,123 @@
+//! One line of a plugin's output.
+//!
+//! Go and JavaScript write `level` and `message`, Python `level` and `event`, Java upper-case levels. What is no JSON object
+//! is a message at `info`.
+
+use serde_json::Value;
+use tracing::Level;
+
+/// What a line says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LogLine {
+    pub level: Level,
+    pub message: String,
+    /// Whether a writer of CloudQuery's SDKs says here, and nowhere else, that it has lost a batch.
+    pub is_lost_batch: bool,
+}
+
+/// Longer ones are cut in our log. The rest is mostly a value or a stack.
+const MESSAGE_CHARS_MAX: usize = 2_000;
+
+impl LogLine {
+    pub(crate) fn read(line: &str) -> LogLine {
+        let (level, message) = match serde_json::from_str(line) {
+            Ok(Value::Object(fields)) => {
+                let text = |key: &str| fields.get(key).and_then(Value::as_str);
+                let level = level(text("level").unwrap_or_default());
+                let message = text("message").or_else(|| text("event")).or_else(|| text("msg"));
+                let detail = fields
+                    .get("error")
+                    .or_else(|| fields.get("err"))
+                    .and_then(Value::as_str);
+                let message = match (message, detail) {
+                    (Some(message), Some(detail)) => format!("{message}: {detail}"),
+                    (Some(message), None) => message.to_owned(),
+                    (None, _) => line.to_owned(),
+                };
+                (level, message)
+            }
+            _ => (Level::INFO, line.to_owned()),
+        };
+        // The batching writers of the SDKs log this and go on; their answer to the write says nothing of it.
+        let is_lost_batch = level == Level::ERROR && message.contains("failed to write batch");
+        LogLine {
+            level,
+            message: cut(&message),
+            is_lost_batch,
+        }
+    }
+}
+
+fn level(name: &str) -> Level {
+    match name.to_ascii_lowercase().as_str() {
+        "trace" => Level::TRACE,
+        "debug" => Level::DEBUG,
+        "warn" | "warning" => Level::WARN,
+        "error" | "err" | "critical" | "fatal" | "panic" | "dpanic" => Level::ERROR,
+        _ => Level::INFO,
+    }
+}
+
+/// Cut, and without control characters, which could write what they like on a terminal.
+fn cut(message: &str) -> String {
+    let readable = |c: char| if c.is_control() { ' ' } else { c };
+    let mut short: String = message.chars().take(MESSAGE_CHARS_MAX).map(readable).collect();
+    if message.chars().nth(MESSAGE_CHARS_MAX).is_some() {
+        short.push('…');
+    }
+    short.truncate(short.trim_end().len());
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(line: &str, level: Level, message: &str) {
+        let read = LogLine::read(line);
+        assert_eq!((read.level, read.message.as_str()), (level, message));
+    }
+
+    #[test]
+    fn every_sdks_lines_are_understood() {
+        check(
+            r#"{"level":"info","module":"x","message":"hello"}"#,
+            Level::INFO,
+            "hello",
+        );
+        check(
+            r#"{"level":"warning","event":"slow","timestamp":"t"}"#,
+            Level::WARN,
+            "slow",
+        );
+        check(r#"{"level":"critical","event":"over"}"#, Level::ERROR, "over");
+        check(r#"{"level":"WARN","message":"java"}"#, Level::WARN, "java");
+        check(
+            r#"{"level":"error","message":"no","error":"because"}"#,
+            Level::ERROR,
+            "no: because",
+        );
+        check(
+            "Traceback (most recent call last):",
+            Level::INFO,
+            "Traceback (most recent call last):",
+        );
+        check("[1, 2]", Level::INFO, "[1, 2]");
+    }
+
+    #[test]
+    fn control_characters_and_length_are_cut() {
+        check("a\x1b[2Jb\r", Level::INFO, "a [2Jb");
+        let long = LogLine::read(&"x".repeat(5_000));
+        assert_eq!(long.message.chars().count(), MESSAGE_CHARS_MAX + 1);
+    }
+
+    #[test]
+    fn only_an_error_line_is_a_lost_batch() {
+        let line = |level: &str| format!(r#"{{"level":"{level}","message":"failed to write batch","error":"disk"}}"#);
+        assert!(LogLine::read(&line("error")).is_lost_batch);
+        assert!(!LogLine::read(&line("info")).is_lost_batch);
+        assert_eq!(LogLine::read(&line("error")).message, "failed to write batch: disk");
+    }
+}

@@ -1,0 +1,147 @@
+//! What a plugin says: passed on to our log, and its end kept for the error that may follow.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
+use tracing::Level;
+
+use super::log_line::LogLine;
+
+/// Lines kept. More would not be read in an error.
+const LINES_KEPT: usize = 12;
+/// Bytes of a line that are looked at. The rest is read and forgotten: a line without end must not take our memory.
+const LINE_BYTES_MAX: usize = 64 << 10;
+/// Lines a second that reach our log. A plugin that floods must not fill our disk.
+const LINES_PER_SECOND_MAX: u32 = 1_000;
+
+/// Which output a line came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pipe {
+    /// Log lines, by the protocol.
+    Output,
+    /// Whatever a runtime prints while it dies; kept, and passed on as it is.
+    Error,
+}
+
+/// The last lines of one plugin.
+#[derive(Debug)]
+pub(crate) struct Tail {
+    plugin: String,
+    said: Mutex<Said>,
+}
+
+#[derive(Debug)]
+struct Said {
+    last: VecDeque<String>,
+    /// A batch that a writer has lost, in its own words.
+    lost_batch: Option<String>,
+    second: Instant,
+    in_second: u32,
+}
+
+impl Tail {
+    pub(super) fn new(plugin: String) -> Self {
+        Tail {
+            plugin,
+            said: Mutex::new(Said {
+                last: VecDeque::new(),
+                lost_batch: None,
+                second: Instant::now(),
+                in_second: 0,
+            }),
+        }
+    }
+
+    pub(crate) fn plugin(&self) -> &str {
+        &self.plugin
+    }
+
+    /// The last lines, oldest first.
+    pub(crate) fn last_lines(&self) -> Vec<String> {
+        self.with(|said| said.last.iter().cloned().collect())
+    }
+
+    /// What a batching writer said of a batch that it lost, once.
+    pub(crate) fn take_lost_batch(&self) -> Option<String> {
+        self.with(|said| said.lost_batch.take())
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&mut Said) -> T) -> T {
+        f(&mut self.said.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Reads a pipe to its end.
+    pub(super) async fn follow(&self, pipe: impl AsyncRead + Unpin, which: Pipe) {
+        let mut reader = BufReader::new(pipe);
+        let mut line = Vec::new();
+        loop {
+            let (used, is_end) = match reader.fill_buf().await {
+                Ok([]) | Err(_) => {
+                    if !line.is_empty() {
+                        self.take(&line, which);
+                    }
+                    return;
+                }
+                Ok(bytes) => {
+                    let end = bytes.iter().position(|&byte| byte == b'\n');
+                    let piece = &bytes[..end.unwrap_or(bytes.len())];
+                    let room = LINE_BYTES_MAX.saturating_sub(line.len());
+                    line.extend_from_slice(&piece[..piece.len().min(room)]);
+                    (end.map_or(bytes.len(), |end| end + 1), end.is_some())
+                }
+            };
+            reader.consume(used);
+            if is_end {
+                self.take(&line, which);
+                line.clear();
+            }
+        }
+    }
+
+    fn take(&self, line: &[u8], which: Pipe) {
+        let text = String::from_utf8_lossy(line);
+        if text.trim().is_empty() {
+            return;
+        }
+        let read = LogLine::read(&text);
+        let in_second = self.with(|said| {
+            if said.last.len() == LINES_KEPT {
+                said.last.pop_front();
+            }
+            said.last.push_back(read.message.clone());
+            if read.is_lost_batch {
+                said.lost_batch = Some(read.message.clone());
+            }
+            if said.second.elapsed() > Duration::from_secs(1) {
+                (said.second, said.in_second) = (Instant::now(), 0);
+            }
+            said.in_second = said.in_second.saturating_add(1);
+            said.in_second
+        });
+        let plugin = self.plugin.as_str();
+        match in_second.cmp(&LINES_PER_SECOND_MAX) {
+            std::cmp::Ordering::Less => pass_on(plugin, which, &read),
+            std::cmp::Ordering::Equal => {
+                tracing::warn!(target: "plugin", plugin, "more than {LINES_PER_SECOND_MAX} lines a second; the others are not logged");
+            }
+            std::cmp::Ordering::Greater => {}
+        }
+    }
+}
+
+fn pass_on(plugin: &str, which: Pipe, line: &LogLine) {
+    let message = line.message.as_str();
+    if which == Pipe::Error {
+        tracing::info!(target: "plugin", plugin, stderr = true, "{message}");
+        return;
+    }
+    match line.level {
+        Level::TRACE => tracing::trace!(target: "plugin", plugin, "{message}"),
+        Level::DEBUG => tracing::debug!(target: "plugin", plugin, "{message}"),
+        Level::INFO => tracing::info!(target: "plugin", plugin, "{message}"),
+        Level::WARN => tracing::warn!(target: "plugin", plugin, "{message}"),
+        Level::ERROR => tracing::error!(target: "plugin", plugin, "{message}"),
+    }
+}

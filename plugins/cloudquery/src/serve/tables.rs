@@ -1,0 +1,227 @@
+//! What a caller writes, as changesets.
+//!
+//! The protocol has no positions, so there is a log of our own: each message is one position. A destination that keeps its
+//! checkpoint goes on from there after a restart, so that orders never go back.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use arrow::array::{ArrayRef, StringArray, TimestampMicrosecondArray};
+use bytes::Bytes;
+use model::{
+    Batch, ChangeSet, Checkpoint, Commit, Control, Delta, Mark, Op, Ops, Order, Partition, Position, StreamId,
+    StreamState, Test, Timestamp,
+};
+use proto::plugin_v3::write::request::Message;
+use proto::plugin_v3::write::{MessageDeleteRecord, MessageDeleteStale};
+use proto::plugin_v3::{Predicate, PredicatesGroup, predicates_group};
+use proto::{Decoder, Table, TableCodec};
+use tonic::Status;
+
+const LOG: &str = "cloudquery-writes";
+/// Equalities that one delete may have.
+const PREDICATES_MAX: usize = 100_000;
+
+/// A column, how it is compared, and with what.
+type Term = (String, Test, ArrayRef);
+
+/// The tables of one caller.
+pub(super) struct Tables {
+    decoder: Decoder,
+    codecs: HashMap<String, Arc<TableCodec>>,
+    log: Partition,
+    order: u64,
+}
+
+impl Tables {
+    /// After what the destination holds.
+    pub(super) fn new(held: &Checkpoint) -> Self {
+        let log = Partition::log(LOG);
+        let order = match held.mark(&log) {
+            Mark::At(order) => order.key(),
+            Mark::NotBegun | Mark::Finished => 0,
+        };
+        Tables {
+            decoder: Decoder::default(),
+            codecs: HashMap::new(),
+            log,
+            order,
+        }
+    }
+
+    /// One message as what it does, in order.
+    pub(super) fn changesets(&mut self, message: Message) -> Result<Vec<ChangeSet>, Status> {
+        match message {
+            Message::MigrateTable(message) => self.migrate(&message.table).map(|changeset| vec![changeset]),
+            Message::Insert(message) => Ok(self.insert(&message.record)?.into_iter().collect()),
+            Message::Delete(message) => self.delete_stale(&message).map(|changeset| vec![changeset]),
+            Message::DeleteRecord(message) => self.delete_record(&message),
+            Message::Flush(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// The next position of the log.
+    fn delta(&mut self) -> Delta {
+        let from = (self.order > 0).then(|| Order::new(0, self.order, 0));
+        self.order += 1;
+        Delta::of(self.log.clone(), from, Position::at(Order::new(0, self.order, 0)))
+    }
+
+    fn control(&mut self, control: Control) -> ChangeSet {
+        ChangeSet::control(self.delta(), control)
+    }
+
+    fn migrate(&mut self, payload: &Bytes) -> Result<ChangeSet, Status> {
+        let schema = self.decoder.schema(payload).map_err(invalid)?;
+        let table = Table::of_schema(&schema).map_err(invalid)?;
+        let codec = Arc::new(TableCodec::of_table(table).map_err(invalid)?);
+        let schema = Arc::clone(codec.ours());
+        let stream = schema.stream().clone();
+        self.codecs.insert(codec.table().name.clone(), codec);
+        // Held from its first moment: nobody reads existing rows here.
+        let delta = self.delta().with_stream(stream, StreamState::Live { run: 1 });
+        Ok(ChangeSet::control(delta, Control::Schema { schema }))
+    }
+
+    fn codec(&self, table: &str) -> Result<Arc<TableCodec>, Status> {
+        let known = self.codecs.get(table).cloned();
+        known.ok_or_else(|| Status::invalid_argument(format!("table `{table}` was not migrated in this session")))
+    }
+
+    fn insert(&mut self, payload: &Bytes) -> Result<Option<ChangeSet>, Status> {
+        let rows = self.decoder.record(payload).map_err(invalid)?;
+        let name = rows.schema_ref().metadata().get("cq:table_name").cloned();
+        let name = name.ok_or_else(|| Status::invalid_argument("the record has no `cq:table_name`"))?;
+        // The state clients of some SDKs send an empty record where nothing has changed.
+        if rows.num_rows() == 0 {
+            return Ok(None);
+        }
+        let codec = self.codec(&name)?;
+        let rows = codec.rows_from_wire(&rows).map_err(invalid)?;
+        let count = rows.num_rows();
+        let delta = self.delta();
+        let batch = Batch {
+            partition: self.log.clone(),
+            page: 0,
+            schema: Arc::clone(codec.ours()),
+            rows,
+            ops: Ops::all(Op::Insert, count),
+            before: None,
+            unavailable: None,
+            commits: vec![Commit {
+                row_end: count,
+                order: Order::new(0, self.order, 0),
+                time: now(),
+            }],
+            page_tags: Vec::new(),
+        };
+        Ok(Some(ChangeSet::rows(delta, vec![batch])))
+    }
+
+    fn delete_stale(&mut self, message: &MessageDeleteStale) -> Result<ChangeSet, Status> {
+        let time = message
+            .sync_time
+            .ok_or_else(|| Status::invalid_argument("a delete of stale rows without a time"))?;
+        let micros = time
+            .seconds
+            .saturating_mul(1_000_000)
+            .saturating_add(i64::from(time.nanos) / 1_000);
+        let source: ArrayRef = Arc::new(StringArray::from(vec![message.source_name.as_str()]));
+        let time: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![micros]).with_timezone("UTC"));
+        let terms = vec![
+            ("_cq_source_name".to_owned(), Test::Eq, source),
+            ("_cq_sync_time".to_owned(), Test::Lt, time),
+        ];
+        Ok(self.control(Control::DeleteWhere {
+            stream: StreamId::new(message.table_name.as_str()),
+            predicate: model::Predicate { terms },
+        }))
+    }
+
+    fn delete_record(&mut self, message: &MessageDeleteRecord) -> Result<Vec<ChangeSet>, Status> {
+        if !message.table_relations.is_empty() {
+            return Err(Status::unimplemented("deletes of related tables are not supported"));
+        }
+        let stream = StreamId::new(message.table_name.as_str());
+        if message.where_clause.is_empty() {
+            return Ok(vec![self.control(Control::Truncate { stream })]);
+        }
+        let codec = self.codec(&message.table_name)?;
+        let deletes = self.alternatives(&codec, &message.where_clause)?;
+        let delete = |terms| {
+            self.control(Control::DeleteWhere {
+                stream: stream.clone(),
+                predicate: model::Predicate { terms },
+            })
+        };
+        Ok(deletes.into_iter().map(delete).collect())
+    }
+
+    /// A condition as deletes of which each needs all its terms: a row that meets one of them goes.
+    fn alternatives(&mut self, codec: &TableCodec, groups: &[PredicatesGroup]) -> Result<Vec<Vec<Term>>, Status> {
+        let mut alternatives = vec![Vec::new()];
+        for group in groups {
+            let terms = group
+                .predicates
+                .iter()
+                .map(|predicate| self.term(codec, predicate))
+                .collect::<Result<Vec<_>, _>>()?;
+            let is_or = group.grouping_type() == predicates_group::GroupingType::Or && !terms.is_empty();
+            if is_or && alternatives.len().saturating_mul(terms.len()) > PREDICATES_MAX {
+                return Err(Status::invalid_argument("a delete with too many conditions"));
+            }
+            alternatives = if is_or {
+                let with = |so_far: &Vec<_>, term: &Term| so_far.iter().chain([term]).cloned().collect::<Vec<_>>();
+                let all = alternatives
+                    .iter()
+                    .flat_map(|so_far| terms.iter().map(move |term| with(so_far, term)));
+                all.collect()
+            } else {
+                let with = |so_far: Vec<_>| so_far.into_iter().chain(terms.iter().cloned()).collect();
+                alternatives.into_iter().map(with).collect()
+            };
+        }
+        Ok(alternatives)
+    }
+
+    /// The value is row 0 of column 0, in the type of the table's column.
+    fn term(&mut self, codec: &TableCodec, predicate: &Predicate) -> Result<Term, Status> {
+        let value = self.decoder.record(&predicate.record).map_err(invalid)?;
+        if value.num_rows() == 0 || value.num_columns() == 0 {
+            return Err(Status::invalid_argument("a condition without a value"));
+        }
+        let table = codec.table();
+        let column = table
+            .columns
+            .iter()
+            .find(|column| column.field.name() == &predicate.column);
+        let column = column.ok_or_else(|| {
+            Status::invalid_argument(format!("table `{}` has no column `{}`", table.name, predicate.column))
+        })?;
+        let mut alone = Table::named(table.name.as_str());
+        let mut nullable = column.clone();
+        nullable.field.set_nullable(true);
+        alone.columns.push(nullable);
+        let alone = TableCodec::of_table(alone).map_err(invalid)?;
+        let value = arrow::array::RecordBatch::try_new(Arc::clone(alone.wire()), vec![value.column(0).slice(0, 1)])
+            .map_err(invalid)?;
+        let value = alone.rows_from_wire(&value).map_err(invalid)?;
+        Ok((predicate.column.clone(), Test::Eq, ArrayRef::clone(value.column(0))))
+    }
+}
+
+fn invalid(error: impl std::error::Error) -> Status {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    Status::invalid_argument(text)
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(since.as_micros() as i64)
+}

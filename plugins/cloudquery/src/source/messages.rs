@@ -1,0 +1,184 @@
+//! What a sync says, read off the wire by a task of its own.
+//!
+//! The task exists so that `next` can be dropped at any time, and so that records which have arrived can be gathered
+//! without waiting for more.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use prost::Message as _;
+use proto::plugin_v3::sync;
+use proto::plugin_v3::sync::response::Message as Wire;
+use proto::{Decoder, Table, TableCodec};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::JoinHandle;
+use tonic::Streaming;
+
+use crate::error::{Error, Result};
+use crate::plugin::SharedPlugin;
+
+/// Messages read ahead. Python and JavaScript send one row in each.
+const READ_AHEAD: usize = 256;
+/// Bytes of messages read ahead; a larger message is alone.
+const READ_AHEAD_BYTES: u32 = 32 << 20;
+/// A plugin's error text, as far as it is kept.
+const TEXT_CHARS_MAX: usize = 2_000;
+
+/// One message of a sync.
+pub(super) enum Message {
+    /// A table begins, or its shape changes.
+    Table(Arc<TableCodec>),
+    /// Rows of it, in our types.
+    Rows(Arc<TableCodec>, RecordBatch),
+    /// It failed; the sync goes on.
+    Failed { table: String, what: String },
+}
+
+/// A message that was read ahead, and its part of the bytes.
+type Ahead = (Result<Message>, Option<OwnedSemaphorePermit>);
+
+/// The messages of one sync; the task ends with it.
+pub(super) struct Messages {
+    received: mpsc::Receiver<Ahead>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Messages {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Messages {
+    pub(super) fn start(plugin: SharedPlugin, request: sync::Request) -> Messages {
+        let (send, received) = mpsc::channel(READ_AHEAD);
+        let task = tokio::spawn(async move {
+            match plugin.call("Sync", plugin.client().sync(request)).await {
+                Ok(stream) => read(plugin, stream, send).await,
+                Err(error) => drop(send.send((Err(error), None)).await),
+            }
+        });
+        Messages { received, task }
+    }
+
+    /// The next message; `None` when the sync ended well. Cancel-safe.
+    pub(super) async fn next(&mut self) -> Option<Result<Message>> {
+        self.received.recv().await.map(|(message, _)| message)
+    }
+
+    /// The next message, if it is here already.
+    pub(super) fn arrived(&mut self) -> Option<Result<Message>> {
+        self.received.try_recv().ok().map(|(message, _)| message)
+    }
+}
+
+async fn read(plugin: SharedPlugin, mut stream: Streaming<sync::Response>, send: mpsc::Sender<Ahead>) {
+    let mut tables = Tables {
+        plugin: plugin.name().to_owned(),
+        decoder: Decoder::default(),
+        codecs: HashMap::new(),
+    };
+    let room = Arc::new(Semaphore::new(READ_AHEAD_BYTES as usize));
+    loop {
+        let mut bytes = 0;
+        let message = match tokio::time::timeout(plugin.timeout(), stream.message()).await {
+            Ok(Ok(Some(response))) => {
+                bytes = u32::try_from(response.encoded_len())
+                    .unwrap_or(u32::MAX)
+                    .min(READ_AHEAD_BYTES);
+                tables.take(response)
+            }
+            Ok(Ok(None)) => return,
+            Ok(Err(status)) => Err(plugin.failed("Sync", &status).await),
+            Err(_) => Err(Error::Deadline {
+                plugin: plugin.name().to_owned(),
+                call: "Sync",
+                after: plugin.timeout(),
+            }),
+        };
+        let is_over = message.is_err();
+        // Never closed, so there is always a permit in the end.
+        let permit = Arc::clone(&room).acquire_many_owned(bytes).await.ok();
+        if send.send((message, permit)).await.is_err() || is_over {
+            return;
+        }
+    }
+}
+
+/// The tables that a sync has announced.
+struct Tables {
+    plugin: String,
+    decoder: Decoder,
+    codecs: HashMap<String, Arc<TableCodec>>,
+}
+
+impl Tables {
+    fn take(&mut self, response: sync::Response) -> Result<Message> {
+        match response.message {
+            Some(Wire::MigrateTable(message)) => self.table(&message.table),
+            Some(Wire::Insert(message)) => self.rows(&message.record),
+            Some(Wire::Error(message)) => Ok(Message::Failed {
+                table: text(&message.table_name),
+                what: text(&message.error),
+            }),
+            Some(Wire::DeleteRecord(message)) => Err(Error::Unsupported {
+                plugin: self.plugin.clone(),
+                verb: format!("delete rows of `{}`", text(&message.table_name)),
+                what: "deletes of single records are not passed on yet".to_owned(),
+                hint: "leave the table out of `streams`",
+            }),
+            Some(Wire::Checkpoint(_)) => Err(self.broken("it sent a checkpoint, and was not asked to")),
+            None => Err(self.broken("it sent a message of a kind that we do not know")),
+        }
+    }
+
+    fn table(&mut self, payload: &bytes::Bytes) -> Result<Message> {
+        let schema = self.decoder.schema(payload).map_err(|source| self.payload(source))?;
+        let codec = Table::of_schema(&schema)
+            .map_err(Into::into)
+            .and_then(TableCodec::of_table)
+            .map_err(|source| self.convert(source))?;
+        let codec = Arc::new(codec);
+        self.codecs.insert(codec.table().name.clone(), Arc::clone(&codec));
+        Ok(Message::Table(codec))
+    }
+
+    fn rows(&mut self, payload: &bytes::Bytes) -> Result<Message> {
+        let rows = self.decoder.record(payload).map_err(|source| self.payload(source))?;
+        let name = rows.schema_ref().metadata().get("cq:table_name");
+        let name = name.ok_or_else(|| self.broken("it sent rows without the name of their table"))?;
+        let codec = self.codecs.get(name).cloned().ok_or_else(|| {
+            let what = format!("it sent rows of `{}` before it announced that table", text(name));
+            self.broken(&what)
+        })?;
+        let rows = codec.rows_from_wire(&rows).map_err(|source| self.convert(source))?;
+        Ok(Message::Rows(codec, rows))
+    }
+
+    fn broken(&self, what: &str) -> Error {
+        Error::Protocol {
+            plugin: self.plugin.clone(),
+            what: what.to_owned(),
+        }
+    }
+
+    fn payload(&self, source: proto::PayloadError) -> Error {
+        Error::Payload {
+            plugin: self.plugin.clone(),
+            source,
+        }
+    }
+
+    fn convert(&self, source: proto::ConvertError) -> Error {
+        Error::Convert {
+            plugin: self.plugin.clone(),
+            source,
+        }
+    }
+}
+
+fn text(from: &str) -> String {
+    let readable = |c: char| if c.is_control() { ' ' } else { c };
+    from.chars().take(TEXT_CHARS_MAX).map(readable).collect()
+}

@@ -1,0 +1,34 @@
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::spec::PluginSpec;
+
+/// The spec of the source `cloudquery`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CloudQuerySourceSpec {
+    /// Which plugin, and how it is reached.
+    plugin: PluginSpec,
+    /// The name in `_cq_source_name`; the last part of the plugin's path if it is not set. Also the name of the history:
+    /// with another name every table is read anew.
+    #[serde(default)]
+    name: Option<String>,
+    /// Whether the plugin makes `_cq_id` from the key and uses it as the key, where it can.
+    #[serde(default)]
+    deterministic_cq_id: bool,
+}
+
+impl CloudQuerySourceSpec {
+    pub(super) fn plugin(&self) -> &PluginSpec {
+        &self.plugin
+    }
+
+    pub(super) fn source_name(&self) -> &str {
+        let last = self.plugin.path.rsplit('/').next().unwrap_or(&self.plugin.path);
+        self.name.as_deref().unwrap_or(last)
+    }
+
+    pub(super) fn deterministic_cq_id(&self) -> bool {
+        self.deterministic_cq_id
+    }
+}

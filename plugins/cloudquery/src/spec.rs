@@ -1,0 +1,104 @@
+//! What a plugin's part of the config has in every role.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::Value;
+
+/// Where a plugin comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Registry {
+    /// A plugin of the hub, from the cache into which CloudQuery's own command installs.
+    #[default]
+    Cloudquery,
+    /// An executable on this machine.
+    Local,
+    /// A plugin that runs already; it is dialled, and never ended.
+    Grpc,
+    /// An image.
+    Docker,
+}
+
+/// How a plugin that we start is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Network {
+    /// A free port of the loopback interface: what the plugins of every SDK can.
+    #[default]
+    Tcp,
+    /// A socket in a private directory: Go plugins, and Highwater's own.
+    Unix,
+}
+
+/// Which plugin, and how it is reached. Part of the spec of each role.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PluginSpec {
+    /// `local`: the path of an executable. `grpc`: `HOST:PORT`. `cloudquery`: `TEAM/NAME`.
+    pub path: String,
+    /// Where the plugin comes from.
+    #[serde(default)]
+    pub registry: Registry,
+    /// Its version, `v` first; needed with `registry: cloudquery`, without a meaning elsewhere.
+    #[serde(default)]
+    pub version: Option<String>,
+    /// What the plugin itself is told: handed over unread.
+    #[serde(default)]
+    pub spec: Option<Value>,
+    /// How a plugin that is started here is reached.
+    #[serde(default)]
+    pub network: Network,
+    /// The longest that it may take to start, in seconds.
+    #[serde(default = "default_start_timeout")]
+    #[schemars(extend("x-unit" = "s"))]
+    pub start_timeout_seconds: u64,
+    /// The longest that one of its answers may take, in seconds: a table made, a batch written.
+    #[serde(default = "default_timeout")]
+    #[schemars(extend("x-unit" = "s"))]
+    pub timeout_seconds: u64,
+}
+
+/// Python's and JavaScript's take a second or two on an idle machine.
+fn default_start_timeout() -> u64 {
+    30
+}
+
+/// Long enough for a large migration, short enough that a hung plugin is noticed the same hour.
+fn default_timeout() -> u64 {
+    600
+}
+
+impl PluginSpec {
+    /// What the JSON Schema cannot say.
+    pub(crate) fn check(&self) -> Result<(), api::SpecError> {
+        let at = |field: &str, what: &str| api::SpecError::at(format!("/plugin/{field}"), what);
+        if self.path.is_empty() {
+            return Err(at("path", "the path of the plugin is empty"));
+        }
+        if self.registry == Registry::Grpc && !self.path.contains(':') {
+            return Err(at("path", "with `registry: grpc` it is an address").hint("write `HOST:PORT`"));
+        }
+        if self.registry == Registry::Cloudquery && self.version.is_none() {
+            return Err(at("version", "a plugin of the hub needs its version").hint("set `version: vX.Y.Z`"));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn start_timeout(&self) -> Duration {
+        Duration::from_secs(self.start_timeout_seconds.max(1))
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout_seconds.max(1))
+    }
+
+    /// The `spec` as the protocol carries it. Never `null`: JavaScript plugins refuse it.
+    pub(crate) fn spec_json(&self) -> Vec<u8> {
+        match &self.spec {
+            None | Some(Value::Null) => b"{}".to_vec(),
+            Some(spec) => spec.to_string().into_bytes(),
+        }
+    }
+}

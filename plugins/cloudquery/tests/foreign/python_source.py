@@ -1,0 +1,122 @@
+"""A source on CloudQuery's Python SDK: what Highwater's tests read through the real thing.
+
+spec: {"rows": N, "fail": TABLE, "exit_after": N}
+"""
+
+import datetime
+import json
+import os
+import sys
+import uuid
+
+import pyarrow as pa
+from cloudquery.sdk import plugin, schema, serve
+from cloudquery.sdk.scheduler import Scheduler, TableResolver
+from cloudquery.sdk.types import JSONType, UUIDType
+
+
+class Client:
+    def id(self):
+        return "only"
+
+
+class Resolver(TableResolver):
+    def __init__(self, table, rows, children=None):
+        super().__init__(table=table, child_resolvers=children or [])
+        self._rows = rows
+
+    def resolve(self, client, parent_resource):
+        yield from self._rows(parent_resource)
+
+
+def people():
+    return schema.Table(
+        name="people",
+        columns=[
+            schema.Column(name="id", type=pa.int64(), primary_key=True, not_null=True),
+            schema.Column(name="name", type=pa.string()),
+            schema.Column(name="extra", type=JSONType()),
+            schema.Column(name="uid", type=UUIDType()),
+            schema.Column(name="seen", type=pa.timestamp("us", tz="UTC")),
+        ],
+        relations=[notes()],
+    )
+
+
+def notes():
+    return schema.Table(
+        name="people_notes",
+        columns=[
+            schema.Column(name="person", type=pa.int64(), primary_key=True, not_null=True),
+            schema.Column(name="note", type=pa.string()),
+        ],
+    )
+
+
+def cities():
+    return schema.Table(
+        name="cities",
+        columns=[schema.Column(name="city", type=pa.string(), primary_key=True, not_null=True)],
+    )
+
+
+class Source(plugin.Plugin):
+    def __init__(self):
+        super().__init__("sample", "v1.0.0", opts=plugin.plugin.Options(team="highwater", kind="source"))
+        self._logger = None
+
+    def set_logger(self, logger):
+        self._logger = logger
+
+    def init(self, spec, no_connection=False):
+        self._spec = json.loads(spec) or {}
+        if self._spec.get("refuse"):
+            raise Exception("the spec asks to be refused")
+        self._scheduler = Scheduler(concurrency=4, queue_size=100, logger=self._logger)
+
+    def get_tables(self, options):
+        tables = [people(), cities()]
+        for table in tables:
+            for relation in table.relations:
+                relation.parent = table
+        return schema.filter_dfs(tables, options.tables, options.skip_tables)
+
+    def sync(self, options):
+        wanted = {table.name: table for table in self.get_tables(options)}
+        resolvers = []
+        if "people" in wanted:
+            table = wanted["people"]
+            children = [Resolver(relation, self.notes) for relation in table.relations]
+            resolvers.append(Resolver(table, self.people, children))
+        if "cities" in wanted:
+            resolvers.append(Resolver(wanted["cities"], self.cities))
+        return self._scheduler.sync(Client(), resolvers, options.deterministic_cq_id)
+
+    def people(self, _parent):
+        self._logger.warning("reading people")
+        for number in range(self._spec.get("rows", 3)):
+            if number == self._spec.get("exit_after"):
+                print("the sample ends in the middle", flush=True)
+                os._exit(3)
+            yield {
+                "id": number,
+                "name": f"name {number}",
+                "extra": {"number": number},
+                "uid": uuid.UUID(int=number),
+                "seen": datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc),
+            }
+        if self._spec.get("fail") == "people":
+            raise Exception("the sample was told to fail")
+
+    def notes(self, parent):
+        yield {"person": parent.item["id"], "note": "hello"}
+
+    def cities(self, _parent):
+        for city in self._spec.get("cities", ["Paris", "Rome"]):
+            yield {"city": city}
+        if self._spec.get("fail") == "cities":
+            raise Exception("the sample was told to fail")
+
+
+if __name__ == "__main__":
+    serve.PluginCommand(Source()).run(sys.argv[1:])

@@ -1,0 +1,65 @@
+//! A destination in memory, served on a port of its own.
+
+use std::sync::Arc;
+
+use api::testing::Replica;
+use api::{BuildContext, Destination, DestinationOptions, Registry, SpecError, WriteMode};
+use cloudquery::serve::{ServedDestination, serve_destination};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+pub struct Peer {
+    pub address: String,
+    pub replica: Replica,
+    _stop: DropGuard,
+}
+
+impl Peer {
+    /// Upserting where there is a key.
+    pub async fn start() -> Peer {
+        let replica = Replica::new();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let stop = CancellationToken::new();
+        let made = replica.clone();
+        let served = ServedDestination {
+            name: "replica".to_owned(),
+            version: "v1.2.3".to_owned(),
+            spec_schema: Some(json!({"type": "object"})),
+            build: Arc::new(move |spec| match spec.get("refuse") {
+                Some(_) => Err(SpecError::at("/refuse", "it was asked to").hint("leave it out")),
+                None => Ok(made.destination(DestinationOptions::default())),
+            }),
+        };
+        tokio::spawn(serve_destination(served, listener, stop.clone().cancelled_owned()));
+        Peer {
+            address,
+            replica,
+            _stop: stop.drop_guard(),
+        }
+    }
+
+    /// Our own role, dialling it.
+    pub fn destination(&self, options: DestinationOptions) -> Result<Box<dyn Destination>, SpecError> {
+        let mut registry = Registry::default();
+        cloudquery::register(&mut registry);
+        let spec = json!({"plugin": {"registry": "grpc", "path": self.address, "timeout_seconds": 20}});
+        let cx = BuildContext {
+            base_dir: std::env::temp_dir(),
+        };
+        registry.destinations["cloudquery"].build(spec, options, &cx)
+    }
+
+    pub fn upserting(&self) -> Box<dyn Destination> {
+        self.destination(DestinationOptions::default()).unwrap()
+    }
+
+    pub fn mirroring(&self) -> Box<dyn Destination> {
+        let options = DestinationOptions {
+            write: Some(WriteMode::Mirror),
+            ..DestinationOptions::default()
+        };
+        self.destination(options).unwrap()
+    }
+}
