@@ -81,6 +81,7 @@ impl DestinationConnector for CloudQueryDestinationConnector {
             unavailable: false,
             ddl_in_transaction: false,
             keeps_checkpoint: false,
+            reads_back: false,
             // Messages that wait for the connection.
             buffer_bytes: 64 << 20,
             // A commit of a plugin without flush is a new connection to its system.

@@ -25,7 +25,7 @@ use crate::source::pages::copy_statement;
 use crate::source::position;
 use crate::source::publication::Publication;
 use crate::source::shape::StreamShape;
-use crate::source::window::{Standing, Window, WindowReader};
+use crate::source::window::{Door, Standing, Window, WindowReader};
 
 /// Somebody wants a view.
 pub(crate) struct ViewRequest {
@@ -142,9 +142,10 @@ impl Engine {
             Partition::Log(log) => Arc::clone(log),
             Partition::Range { stream, .. } => stream.to_string().into(),
         };
+        let door = window.into_door();
         Ok(PostgresView {
-            reader: window.door().reader().await?,
-            window,
+            reader: door.clone().reader().await?,
+            door,
             log,
             order: self.announced,
             tables,
@@ -156,7 +157,7 @@ impl Engine {
 /// An open view.
 pub(crate) struct PostgresView {
     reader: WindowReader,
-    window: Window,
+    door: Door,
     log: Arc<str>,
     order: Order,
     tables: HashMap<StreamId, (Arc<StreamShape>, Table)>,
@@ -172,7 +173,7 @@ impl SourceView for PostgresView {
     async fn begin(&mut self, stream: &StreamId) -> api::Result<Option<Arc<StreamSchema>>> {
         if self.reading.take().is_some() {
             // A COPY that is not at its end would be read over to it on this connection.
-            self.reader = self.window.door().reader().await?;
+            self.reader = self.door.clone().reader().await?;
         }
         let Some((shape, table)) = self.tables.get(stream) else {
             return Ok(None);
