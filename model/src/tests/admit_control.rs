@@ -221,8 +221,8 @@ fn order_of_a_control_is_that_of_its_transaction() {
     assert_eq!(part.with_control(delete_where()).control_order(), Some(at(11)));
     let emptied = part.emptied();
     assert_eq!(
-        (emptied.part, emptied.place, emptied.is_progress()),
-        (Part::Middle, None, false)
+        (emptied.part, emptied.is_progress(), emptied.place),
+        (Part::Middle, false, None)
     );
 }
 
