@@ -16,7 +16,7 @@ mod source;
 mod spec;
 
 pub use codes::CODES;
-pub use destination::{CloudQueryDestination, CloudQueryDestinationConnector, CloudQueryDestinationSpec};
+pub use destination::{CloudQueryDestination, CloudQueryDestinationConnector, CloudQueryDestinationSpec, MessageSize};
 pub use source::{CloudQuerySource, CloudQuerySourceConnector, CloudQuerySourceSpec};
 pub use spec::{Network, PluginSpec, Registry};
 

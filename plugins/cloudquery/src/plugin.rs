@@ -104,7 +104,7 @@ impl Plugin {
         let path = match spec.registry {
             Registry::Grpc => {
                 let address = Address::Tcp(spec.path.clone());
-                let channel = reach(name, &address, None, spec.start_timeout()).await?;
+                let channel = reach(name, &address, None, spec.start_timeout).await?;
                 return Plugin::new(name, spec, channel, None, None).checked().await;
             }
             Registry::Local => base.join(&spec.path),
@@ -127,7 +127,7 @@ impl Plugin {
             environment: BTreeMap::from([("CQ_TELEMETRY_LEVEL".to_owned(), "none".to_owned())]),
         };
         let process = Process::start(&program).map_err(cannot_start)?;
-        let channel = reach(name, &address, Some(&process), spec.start_timeout()).await?;
+        let channel = reach(name, &address, Some(&process), spec.start_timeout).await?;
         Plugin::new(name, spec, channel, Some(process), folder).checked().await
     }
 
@@ -140,7 +140,7 @@ impl Plugin {
     ) -> Plugin {
         Plugin {
             name: name.to_owned(),
-            timeout: spec.timeout(),
+            timeout: spec.timeout,
             channel,
             process,
             _folder: folder,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 /// Where a plugin comes from.
@@ -50,24 +50,34 @@ pub struct PluginSpec {
     /// How a plugin that is started here is reached.
     #[serde(default)]
     pub network: Network,
-    /// The longest that it may take to start, in seconds.
-    #[serde(default = "default_start_timeout")]
-    #[schemars(extend("x-unit" = "s"))]
-    pub start_timeout_seconds: u64,
-    /// The longest that one of its answers may take, in seconds: a table made, a batch written.
-    #[serde(default = "default_timeout")]
-    #[schemars(extend("x-unit" = "s"))]
-    pub timeout_seconds: u64,
+    /// The longest that it may take to start.
+    #[serde(default = "default_start_timeout", deserialize_with = "duration")]
+    #[schemars(with = "String", extend("default" = "30s"))]
+    pub start_timeout: Duration,
+    /// The longest that one of its answers may take: a table made, a batch written, the next record of a sync.
+    #[serde(default = "default_timeout", deserialize_with = "duration")]
+    #[schemars(with = "String", extend("default" = "10m"))]
+    pub timeout: Duration,
 }
 
 /// Python's and JavaScript's take a second or two on an idle machine.
-fn default_start_timeout() -> u64 {
-    30
+fn default_start_timeout() -> Duration {
+    Duration::from_secs(30)
 }
 
 /// Long enough for a large migration, short enough that a hung plugin is noticed the same hour.
-fn default_timeout() -> u64 {
-    600
+fn default_timeout() -> Duration {
+    Duration::from_secs(600)
+}
+
+/// `30s`, `5m`.
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let parsed = text.parse::<jiff::SignedDuration>().ok();
+    parsed
+        .and_then(|duration| Duration::try_from(duration).ok())
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| serde::de::Error::custom(format!("`{text}` is no duration; write for example `30s`")))
 }
 
 impl PluginSpec {
@@ -84,14 +94,6 @@ impl PluginSpec {
             return Err(at("version", "a plugin of the hub needs its version").hint("set `version: vX.Y.Z`"));
         }
         Ok(())
-    }
-
-    pub(crate) fn start_timeout(&self) -> Duration {
-        Duration::from_secs(self.start_timeout_seconds.max(1))
-    }
-
-    pub(crate) fn timeout(&self) -> Duration {
-        Duration::from_secs(self.timeout_seconds.max(1))
     }
 
     /// The `spec` as the protocol carries it. Never `null`: JavaScript plugins refuse it.

@@ -33,7 +33,7 @@ use api::{
 use async_trait::async_trait;
 use model::ChangeSet;
 
-pub use spec::CloudQueryDestinationSpec;
+pub use spec::{CloudQueryDestinationSpec, MessageSize};
 
 use crate::error::Error;
 use session::Session;

@@ -3,24 +3,29 @@ use serde::Deserialize;
 
 use crate::spec::PluginSpec;
 
+/// How large a message a plugin takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum MessageSize {
+    /// 4 MiB: what the servers of every SDK take.
+    #[default]
+    Small,
+    /// 200 MiB: Go's, and Highwater's own. Needed only where one row is longer than 4 MiB.
+    Large,
+}
+
 /// The spec of the destination `cloudquery`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CloudQueryDestinationSpec {
     /// Which plugin, and how it is reached.
     plugin: PluginSpec,
-    /// The most bytes of one message. Python's, JavaScript's and Java's servers take 4 MiB; Go's take 200 MiB.
-    #[serde(default = "default_message_bytes")]
-    #[schemars(extend("x-unit" = "bytes"))]
-    message_bytes_max: usize,
+    /// How large its messages may be.
+    #[serde(default)]
+    messages: MessageSize,
     /// Whether the plugin may drop a table and make it again where a column cannot be changed.
     #[serde(default)]
     migrate_force: bool,
-}
-
-/// Below 4 MiB by what the message has around its payload.
-fn default_message_bytes() -> usize {
-    proto::SMALL_MESSAGE_BYTES_MAX - 1_024
 }
 
 impl CloudQueryDestinationSpec {
@@ -34,7 +39,12 @@ impl CloudQueryDestinationSpec {
     }
 
     pub(super) fn message_bytes_max(&self) -> usize {
-        self.message_bytes_max.clamp(64 << 10, proto::MESSAGE_BYTES_MAX - 1_024)
+        let most = match self.messages {
+            MessageSize::Small => proto::SMALL_MESSAGE_BYTES_MAX,
+            MessageSize::Large => proto::MESSAGE_BYTES_MAX,
+        };
+        // Less what a message has around its payload.
+        most - 1_024
     }
 
     pub(super) fn migrate_force(&self) -> bool {

@@ -44,7 +44,7 @@ impl Peer {
     pub fn destination(&self, options: DestinationOptions) -> Result<Box<dyn Destination>, SpecError> {
         let mut registry = Registry::default();
         cloudquery::register(&mut registry);
-        let spec = json!({"plugin": {"registry": "grpc", "path": self.address, "timeout_seconds": 20}});
+        let spec = json!({"plugin": {"registry": "grpc", "path": self.address, "timeout": "20s"}});
         let cx = BuildContext {
             base_dir: std::env::temp_dir(),
         };
