@@ -15,10 +15,10 @@ fn server() -> Option<&'static Postgres> {
             .set("fsync", "off")
             // So that transactions of a test are large.
             .set("logical_decoding_work_mem", "64kB")
-            .set("max_replication_slots", "60")
-            .set("max_wal_senders", "60")
+            .set("max_replication_slots", "200")
+            .set("max_wal_senders", "200")
             .set("max_prepared_transactions", "20")
-            .set("max_connections", "200");
+            .set("max_connections", "400");
         match Postgres::start_with(&options) {
             Ok(server) => Some(server),
             Err(missing) => {

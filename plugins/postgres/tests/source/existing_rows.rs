@@ -146,7 +146,7 @@ async fn several_connections_read_one_table_at_the_same_time() {
     let mut run = Run::start(&app, &Replica::new()).await;
     run.until(|run| run.count("begin_read public.t") == 1).await;
     let readers = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
-                   AND query LIKE 'COPY (SELECT %' AND state = 'active'";
+                   AND query LIKE 'COPY (SELECT %' AND state <> 'idle'";
     let deadline = std::time::Instant::now() + DEADLINE;
     loop {
         let count: i64 = app
@@ -183,6 +183,8 @@ async fn pages_larger_than_a_changeset_are_read_within_the_memory_there_is() {
         let memory = Share::alone(limit);
         let replica = Replica::new();
         let mut run = Run::with_memory(&app, &replica, &memory).await;
+        let ended = ["a", "b", "c"].map(|name| format!("end_read public.{name}"));
+        run.until(|run| ended.iter().all(|ended| run.count(ended) == 1)).await;
         run.until_equal(&app, &["a", "b", "c"]).await;
         let parts = run.seen.iter().filter(|seen| *seen == "middle").count();
         assert!(parts > 0, "no page came in parts: {:?}", run.seen);
