@@ -14,6 +14,7 @@ mod context;
 mod destination;
 mod error;
 mod memory;
+mod pages;
 mod registry;
 mod source;
 mod transformer;
@@ -30,6 +31,7 @@ pub use destination::{
 };
 pub use error::{Error, Result, Retry};
 pub use memory::{Budget, Reservation, Share};
+pub use pages::{Bound, NextPage, PageKey, Pages};
 pub use registry::{
     BatchDefaults, BuildContext, DestinationConnector, DestinationEntry, Registry, SourceConnector, SourceEntry,
     SpecError, TransformerConnector, TransformerEntry,

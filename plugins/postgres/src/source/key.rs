@@ -6,6 +6,8 @@
 
 use std::cmp::Ordering;
 
+use api::PageKey;
+
 /// How a key column is ordered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum KeyKind {
@@ -83,9 +85,9 @@ impl Ord for Key {
     }
 }
 
-impl Key {
+impl PageKey for Key {
     /// For each value: a byte for its kind, then the integer, or length and bytes; then length and bytes of its text.
-    pub(crate) fn encode(&self) -> Vec<u8> {
+    fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         let text = |out: &mut Vec<u8>, bytes: &[u8]| {
             out.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
@@ -107,7 +109,7 @@ impl Key {
         out
     }
 
-    pub(crate) fn decode(mut bytes: &[u8]) -> Option<Self> {
+    fn decode(mut bytes: &[u8]) -> Option<Self> {
         fn text<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
             let (len, rest) = bytes.split_first_chunk::<4>()?;
             let (text, rest) = rest.split_at_checked(u32::from_be_bytes(*len) as usize)?;

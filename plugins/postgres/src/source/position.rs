@@ -8,9 +8,9 @@
 //! The token is the timeline, a big-endian 32-bit integer.
 //!
 //! Range: the order is the number of the last whole page; the token is that page's upper bound: `k` and the key
-//! ([`Key::encode`]), or `e` for a page that was the stream's last, and has no bound.
+//! (see [`Key`]), or `e` for a page that was the stream's last, and has no bound.
 
-use model::{Order, Page, Partition, Position};
+use model::{Order, Partition, Position};
 
 use super::error::Error;
 use super::key::Key;
@@ -53,47 +53,25 @@ pub(crate) fn timeline_of(partition: &Partition, position: &Position) -> api::Re
 }
 
 /// Where a page ends.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Bound {
-    /// With this key, inclusive.
-    Key(Key),
-    /// Nowhere: it was the last.
-    End,
+pub(crate) type Bound = api::Bound<Key>;
+
+/// The end of a page that has no bound in key order.
+pub(crate) fn nameless() -> Bound {
+    Bound::Key(Key {
+        values: Vec::new(),
+        texts: Vec::new(),
+    })
 }
 
-impl Bound {
-    /// The end of a page that has no bound in key order.
-    pub(crate) fn nameless() -> Self {
-        Bound::Key(Key {
-            values: Vec::new(),
-            texts: Vec::new(),
-        })
-    }
-
-    pub(crate) fn position(&self, page: u32) -> Position {
-        let token = match self {
-            Bound::Key(key) => [b"k", key.encode().as_slice()].concat(),
-            Bound::End => b"e".to_vec(),
-        };
-        Position::with_token(Page::new(0, page).order(), token)
-    }
-
-    /// The page number and bound of a range's position.
-    pub(crate) fn of(partition: &Partition, position: &Position) -> api::Result<(u32, Self)> {
-        let page = u32::try_from(position.order.key()).ok();
-        let bound = match position.token.split_first() {
-            Some((b'k', key)) => Key::decode(key).map(Bound::Key),
-            Some((b'e', _)) => Some(Bound::End),
-            _ => None,
-        };
-        page.zip(bound).ok_or_else(|| {
-            Error::BadToken {
-                partition: partition.to_string(),
-                why: format!("its token of {} bytes is not one of this source", position.token.len()),
-            }
-            .into()
-        })
-    }
+/// The page number and bound of a range's position.
+pub(crate) fn bound_of(partition: &Partition, position: &Position) -> api::Result<(u32, Bound)> {
+    Bound::of(position).ok_or_else(|| {
+        Error::BadToken {
+            partition: partition.to_string(),
+            why: format!("its token of {} bytes is not one of this source", position.token.len()),
+        }
+        .into()
+    })
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use api::Reservation;
+use api::{Pages, Reservation};
 use model::StreamId;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
@@ -29,10 +29,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::catalogue::Table;
 use super::emitter::Ended;
+use super::key::Key;
 use super::page_copy::{Page, PageParts, Room};
 use super::pages::{condition_of_blocks, condition_of_keys, copy_statement, end_of_page};
-use super::position::Bound;
-use super::reads::{Cut, Pages};
+use super::position::{Bound, nameless};
+use super::reads::Cut;
 use super::shape::StreamShape;
 use super::window::{Door, Standing, WindowReader};
 
@@ -57,7 +58,7 @@ pub(crate) struct Task {
 
 /// Up to where pages are announced.
 pub(crate) enum Frontier {
-    Keys(Pages),
+    Keys(Pages<Key>),
     /// Blocks of the table; how many there are is known once it is locked.
     Blocks {
         next: u64,
@@ -365,7 +366,7 @@ impl Work {
                 Ok(Some(Cutting {
                     number: 0,
                     condition: condition_of_blocks(from, (!is_last).then_some(*next)),
-                    end: if is_last { Bound::End } else { Bound::nameless() },
+                    end: if is_last { Bound::End } else { nameless() },
                     is_last,
                 }))
             }

@@ -17,7 +17,7 @@ use api::{Held, Plan, Verdict};
 use model::{DestinationId, Order, Partition, StreamId, StreamState};
 
 use super::error::Error;
-use super::position::{Bound, end_of, order_before, timeline_of};
+use super::position::{Bound, bound_of, end_of, order_before, timeline_of};
 use super::reads::{Cut, Read, Request};
 use super::spec::Names;
 use crate::replication::Lsn;
@@ -184,7 +184,7 @@ fn reads(plan: &Plan, standing: &[(&Held, Order)]) -> api::Result<(Vec<Read>, Ve
                 range: 0,
             };
             let at = held.checkpoint.marks.get(&range);
-            let at = at.map(|position| Bound::of(&range, position)).transpose()?;
+            let at = at.map(|position| bound_of(&range, position)).transpose()?;
             match Cut::decode(ranges) {
                 Some((Cut::ByKey, _)) if given_up.is_empty() => {
                     going_on.entry(*run).or_default().push((held.destination.clone(), at));

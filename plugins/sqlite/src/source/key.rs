@@ -6,6 +6,7 @@
 
 use std::cmp::Ordering;
 
+use api::PageKey;
 use rusqlite::ToSql;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 
@@ -117,9 +118,11 @@ impl Key {
         }
         Ordering::Equal
     }
+}
 
+impl PageKey for Key {
     /// Tag, length where it is needed, bytes; value after value.
-    pub(crate) fn encode(&self) -> Vec<u8> {
+    fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         for value in &self.0 {
             match value {
@@ -141,8 +144,7 @@ impl Key {
         out
     }
 
-    /// Reads back what [`encode`](Self::encode) wrote; `None` if it did not.
-    pub(crate) fn decode(mut bytes: &[u8]) -> Option<Self> {
+    fn decode(mut bytes: &[u8]) -> Option<Self> {
         let mut values = Vec::new();
         while let Some((&tag, rest)) = bytes.split_first() {
             let (value, rest) = match tag {

@@ -5,7 +5,7 @@
 //! and the fingerprint of the change row at the position (0 if there is none), each as a big-endian 64-bit integer.
 //!
 //! Range: the order is the number of the last whole page; the token is that page's upper bound: `k` and the key's values
-//! ([`Key::encode`]), or `e` for a page that was the stream's last, and has no bound.
+//! (see [`Key`]), or `e` for a page that was the stream's last, and has no bound.
 
 use model::{Order, Partition, Position};
 
@@ -67,34 +67,12 @@ pub(crate) fn proof_of(partition: &Partition, position: &Position) -> Result<Pro
 }
 
 /// Where a page ends.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Bound {
-    /// With this key, inclusive.
-    Key(Key),
-    /// Nowhere: it was the last.
-    End,
-}
+pub(crate) type Bound = api::Bound<Key>;
 
-impl Bound {
-    pub(crate) fn position(&self, page: u32) -> Position {
-        let token = match self {
-            Bound::Key(key) => [b"k", key.encode().as_slice()].concat(),
-            Bound::End => b"e".to_vec(),
-        };
-        Position::with_token(model::Page::new(0, page).order(), token)
-    }
-
-    /// The page number and bound of a range's position.
-    pub(crate) fn of(partition: &Partition, position: &Position) -> Result<(u32, Self)> {
-        let page = u32::try_from(position.order.key()).ok();
-        let bound = match position.token.split_first() {
-            Some((b'k', key)) => Key::decode(key).map(Bound::Key),
-            Some((b'e', _)) => Some(Bound::End),
-            _ => None,
-        };
-        page.zip(bound).ok_or_else(|| Error::BadToken {
-            partition: partition.to_string(),
-            why: format!("its token of {} bytes is not one of this source", position.token.len()),
-        })
-    }
+/// The page number and bound of a range's position.
+pub(crate) fn bound_of(partition: &Partition, position: &Position) -> Result<(u32, Bound)> {
+    Bound::of(position).ok_or_else(|| Error::BadToken {
+        partition: partition.to_string(),
+        why: format!("its token of {} bytes is not one of this source", position.token.len()),
+    })
 }

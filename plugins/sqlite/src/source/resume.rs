@@ -15,7 +15,7 @@ use model::{DestinationId, Order, Partition, StreamId, StreamState};
 use rusqlite::Connection;
 
 use super::engine::{Reread, Start};
-use super::position::{Bound, log_partition, order, proof_of, seq_of};
+use super::position::{Bound, bound_of, log_partition, order, proof_of, seq_of};
 use super::reads::{Cut, Read};
 use crate::capture::install::Captured;
 use crate::capture::marks::{self, Mark};
@@ -238,6 +238,6 @@ fn page_held(held: &Held, stream: &StreamId, run: u32) -> Result<Option<(u32, Bo
     held.checkpoint
         .marks
         .get(&range)
-        .map(|position| Bound::of(&range, position))
+        .map(|position| bound_of(&range, position))
         .transpose()
 }

@@ -16,7 +16,7 @@ use crate::source::choice::choose;
 use crate::source::emitter::Ended;
 use crate::source::error::Error;
 use crate::source::page_copy::{PagePart, Room};
-use crate::source::position::{self, Bound, order_before};
+use crate::source::position::{self, Bound, nameless, order_before};
 use crate::source::publication::{self, Publication};
 use crate::source::readers::{Announced, Frontier, Manner, Readers, Task, Turn, first_page_rows};
 use crate::source::reads::{Cut, Incarnation, Read, Request};
@@ -336,7 +336,7 @@ impl Engine {
                 // Told apart by number alone, and never read again: a page here is what fits a changeset.
                 Cut::OneWindow => {
                     let number = read.next_page().map_or(1, |next| next.number);
-                    (number, if is_last { page.end.clone() } else { Bound::nameless() })
+                    (number, if is_last { page.end.clone() } else { nameless() })
                 }
             };
             let is_end_of_page = is_last || page.cut == Cut::OneWindow;

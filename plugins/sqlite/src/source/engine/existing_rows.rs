@@ -4,25 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use api::{Reservation, Snapshot};
-use model::{Batch, ChangeSet, Control, Delta, StreamId, StreamState};
+use model::{Control, StreamId, StreamState};
 
-use super::{Ended, Engine, Reread, Setup, now};
+use super::{Ended, Engine, Reread, Setup};
 use crate::capture::marks;
 use crate::error::{Result, patiently};
 use crate::source::key::Key;
 use crate::source::pages::{self, PageSize};
 use crate::source::position::{self, Bound};
-use crate::source::reads::{Cut, Read, Request};
-use crate::source::shape::StreamShape;
-
-/// A page that was read and is to be handed on.
-pub(super) struct PageOut {
-    read: usize,
-    number: u32,
-    shape: Arc<StreamShape>,
-    rows: arrow::array::RecordBatch,
-    end: Bound,
-}
+use crate::source::reads::{Cut, PageOut, Read, Request};
 
 impl Engine {
     pub(super) fn page_in_view(&mut self, bytes_max: usize) -> Result<Option<PageOut>> {
@@ -115,26 +105,8 @@ impl Engine {
     }
 
     pub(super) fn emit_page(&mut self, page: PageOut, window: i64, memory: Reservation) -> Result<(), Ended> {
-        let read = &mut self.reads[page.read];
-        let partition = read.partition();
-        let from = (page.number > 1).then(|| model::Page::new(0, page.number - 1).order());
-        let delta = Delta::of(partition.clone(), from, page.end.position(page.number));
-        let rows = page.rows.num_rows();
-        read.page_is_out(page.number, page.end, rows as u64);
-        let batches = if rows == 0 {
-            Vec::new()
-        } else {
-            let window = position::order(self.incarnation, window);
-            vec![Batch::of_page(
-                partition,
-                page.number,
-                Arc::clone(&page.shape.schema),
-                page.rows,
-                window,
-                now(),
-            )]
-        };
-        self.setup.emitter.emit(ChangeSet::rows(delta, batches), memory)?;
+        let changeset = self.reads[page.read].hand_out(page, position::order(self.incarnation, window));
+        self.setup.emitter.emit(changeset, memory)?;
         self.publish_reads();
         Ok(())
     }

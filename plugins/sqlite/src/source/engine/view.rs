@@ -2,11 +2,11 @@
 
 use rusqlite::Connection;
 
-use super::existing_rows::PageOut;
 use super::{Ended, Engine, Setup, Step, TRIGGER_CHECK_EVERY};
 use crate::capture::{install, marks, meta};
 use crate::error::{Error, Result, is_busy, sql};
 use crate::source::log::{Chunk, Wanted};
+use crate::source::reads::PageOut;
 
 /// What one view showed.
 struct Seen {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use api::PageKey;
 use model::{Move, Order, Partition, Position, Timestamp};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};

@@ -3,26 +3,15 @@
 use std::sync::Arc;
 
 use api::Snapshot;
-use model::{Batch, ChangeSet, Control, Delta, Order, Page, StreamId, StreamState};
+use model::{Control, Delta, Order, StreamId, StreamState};
 
 use super::cursor::{Cursor, newest};
 use super::{Ended, PollEngine};
 use crate::error::Result;
-use crate::source::engine::now;
 use crate::source::key::{Key, KeyValue};
 use crate::source::pages::{self, PageSize, TEMPORARY};
 use crate::source::position::Bound;
-use crate::source::reads::{Cut, Read, Request};
-use crate::source::shape::StreamShape;
-
-/// A page that was read and is to be handed on.
-pub(super) struct PageOut {
-    read: usize,
-    number: u32,
-    shape: Arc<StreamShape>,
-    rows: arrow::array::RecordBatch,
-    end: Bound,
-}
+use crate::source::reads::{Cut, PageOut, Read, Request};
 
 impl PollEngine {
     pub(super) fn page_in_view(&mut self, bytes_max: usize) -> Result<Option<PageOut>> {
@@ -110,24 +99,8 @@ impl PollEngine {
         let window = window
             .and_then(|stream| stream.at.as_ref())
             .map_or(Order::MIN, |at| at.order);
-        let read = &mut self.reads[page.read];
-        let partition = read.partition();
-        let from = (page.number > 1).then(|| Page::new(0, page.number - 1).order());
-        let delta = Delta::of(partition.clone(), from, page.end.position(page.number));
-        let count = page.rows.num_rows();
-        read.page_is_out(page.number, page.end, count as u64);
-        let batches = match count {
-            0 => Vec::new(),
-            _ => vec![Batch::of_page(
-                partition,
-                page.number,
-                Arc::clone(&page.shape.schema),
-                page.rows,
-                window,
-                now(),
-            )],
-        };
-        self.emitter.emit(ChangeSet::rows(delta, batches), memory)?;
+        let changeset = self.reads[page.read].hand_out(page, window);
+        self.emitter.emit(changeset, memory)?;
         self.publish_reads();
         Ok(())
     }

@@ -25,7 +25,6 @@ use model::{ChangeSet, Control, Delta, StreamId, StreamState};
 use rusqlite::Connection;
 
 use self::cursor::Polled;
-use self::existing_rows::PageOut;
 pub(super) use self::opening::open;
 use self::opening::{identity, polled};
 use self::piece::{Piece, read_piece};
@@ -37,6 +36,7 @@ use super::shared::Shared;
 use super::spec::SqliteSourceSpec;
 use crate::capture::meta::schema_version;
 use crate::error::{Error, Result};
+use crate::source::reads::PageOut;
 
 /// The value of `kept` that numbers reads.
 const RUN: &str = "sqlite.run";

@@ -16,7 +16,7 @@ use crate::capture::meta::schema_version;
 use crate::connection::Access;
 use crate::error::{Error, Result};
 use crate::source::emitter::{Emitter, Flow};
-use crate::source::position::Bound;
+use crate::source::position::{Bound, bound_of};
 use crate::source::reads::{Cut, Read};
 use crate::source::shape::{StreamShape, check_plan};
 use crate::source::shared::Shared;
@@ -74,7 +74,7 @@ pub(in crate::source) fn open(
                     .checkpoint
                     .marks
                     .get(&range)
-                    .map(|position| Bound::of(&range, position))
+                    .map(|position| bound_of(&range, position))
                     .transpose()?;
                 // A stream in one window starts again from its first page; its rows are upserts all the same.
                 let at = at.filter(|_| Cut::decode(ranges) == Some(Cut::ByKey));
