@@ -167,8 +167,9 @@ impl Keeper {
         let mut next_store = Instant::now();
         while let Some(message) = inbox.recv().await {
             self.note(message).await;
-            // Unless somebody waits for it.
+            // Unless somebody waits for it. A timeout alone lets what is there pass, however late it is.
             while self.answers.is_empty()
+                && Instant::now() < next_store
                 && let Ok(Some(message)) = timeout_at(next_store, inbox.recv()).await
             {
                 self.note(message).await;

@@ -90,7 +90,7 @@ pub struct Comparison {
     pub source_rows: u64,
     /// Rows that are.
     pub destination_rows: u64,
-    /// How many parts of the keys were compared, and how many of them differ.
+    /// How many parts the keys were compared in, ...
     pub buckets: u64,
     /// ... of which differ.
     pub buckets_different: u64,
