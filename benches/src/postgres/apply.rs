@@ -18,7 +18,9 @@ pub(crate) fn run() -> Result<()> {
     let target = start()?;
     let spec = json!({ "url": target.url("postgres"), "schema": "ours" });
     let rig = || Rig::new("postgres", spec.clone());
-    let backlog = tokio_runtime()?.block_on(Backlog::make(vec![("sink", rig())], &[application()]))?;
+    // The backlog's own connection lives on it.
+    let runtime = tokio_runtime()?;
+    let backlog = runtime.block_on(Backlog::make(vec![("sink", rig())], &[application()]))?;
     let [ours, theirs] = figure::medians([&mut || ours(&backlog, &target, rig()), &mut || {
         subscription(&backlog, &target)
     }])?;

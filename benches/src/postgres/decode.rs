@@ -19,6 +19,7 @@ pub(crate) fn run() -> Result<()> {
     let write: Vec<String> = (0..ROWS / TRANSACTION_ROWS)
         .map(|at| rows(at * TRANSACTION_ROWS + 1, (at + 1) * TRANSACTION_ROWS))
         .collect();
+    // The backlog's own connection lives on it.
     let runtime = crate::rig::tokio_runtime()?;
     let backlog = runtime.block_on(Backlog::make(vec![("sink", Rig::new("null", json!({})))], &write))?;
     let (mut cpu, mut resident) = (Vec::new(), 0);
@@ -64,7 +65,6 @@ pub(crate) fn run() -> Result<()> {
         cpu[cpu.len() / 2],
         resident >> 20
     );
-    drop(backlog);
     Ok(())
 }
 

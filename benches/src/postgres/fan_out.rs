@@ -17,7 +17,9 @@ pub(crate) fn run() -> Result<()> {
     let write: Vec<String> = (0..ROWS / 1_000)
         .map(|at| rows(at * 1_000 + 1, (at + 1) * 1_000))
         .collect();
-    let backlog = tokio_runtime()?.block_on(Backlog::make(sinks(3), &write))?;
+    // The backlog's own connection lives on it.
+    let runtime = tokio_runtime()?;
+    let backlog = runtime.block_on(Backlog::make(sinks(3), &write))?;
     let [three, one] = figure::medians([&mut || throughput(&backlog, 3), &mut || throughput(&backlog, 1)])?;
     figure::print(
         "PostgreSQL to three destinations",
