@@ -16,6 +16,7 @@ use model::{
     StreamState, Timestamp,
 };
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 /// Rows in each transaction, and in each changeset.
 pub(crate) const BATCH_ROWS: i64 = 1_000;
@@ -48,6 +49,7 @@ struct Shared {
     controls: std::sync::Mutex<VecDeque<ChangeSet>>,
     wake: Notify,
     head: AtomicU64,
+    closed: CancellationToken,
 }
 
 #[async_trait]
@@ -71,6 +73,7 @@ impl Source for Generator {
             controls: std::sync::Mutex::default(),
             wake: Notify::new(),
             head: AtomicU64::new(0),
+            closed: CancellationToken::new(),
         });
         let verdicts = held.iter().map(|held| (held.destination.clone(), Verdict::Continue));
         Ok(Opened {
@@ -147,6 +150,7 @@ impl Reader for Rows {
                 None => {
                     tokio::select! {
                         () = self.shared.wake.notified() => continue,
+                        () = self.shared.closed.cancelled() => return Ok(None),
                         () = self.cx.stop.cancelled() => return Ok(None),
                     }
                 }
@@ -207,6 +211,7 @@ impl SourceControl for Controls {
     }
 
     async fn close(&self) -> api::Result<()> {
+        self.shared.closed.cancel();
         Ok(())
     }
 }

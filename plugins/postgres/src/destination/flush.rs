@@ -1,9 +1,10 @@
-//! Sending what is pending for a stream: COPY into the table where all rows are new, else COPY into a temporary table and
-//! one statement for each kind of change.
+//! Sending what is pending for a stream: new rows by COPY into the table, every other kind of change by COPY into a temporary
+//! table and one statement.
 //!
 //! Constraints:
 //! - one attempt is one savepoint, so what the server refuses leaves the transaction usable;
 //! - a deadlock or a lock that is not free in time is tried again here, with nothing of it left behind;
+//! - rows count as new on the word of the source; if one is there all the same, nothing is taken for new;
 //! - a row that the server refuses is found by halving, and named.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -113,13 +114,16 @@ struct Groups {
     deletes: Vec<usize>,
     patches: BTreeMap<usize, Vec<usize>>,
     puts: Vec<usize>,
+    /// New rows, which need no look at the table.
+    inserts: Vec<usize>,
 }
 
 impl Groups {
-    fn of(pending: &Pending, changes: &[usize]) -> Groups {
+    fn of(pending: &Pending, changes: &[usize], trusts_new: bool) -> Groups {
         let mut groups = Groups::default();
         for &at in changes {
             match pending.step(at) {
+                Step::Put if trusts_new && pending.is_new(at) => groups.inserts.push(at),
                 Step::Put => groups.puts.push(at),
                 Step::Patch(mask) => groups.patches.entry(mask).or_default().push(at),
                 Step::Delete => groups.deletes.push(at),
@@ -128,6 +132,15 @@ impl Groups {
         }
         groups
     }
+}
+
+/// What the table said of rows that the source called new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NewRows {
+    /// They were, if any came.
+    WereNew,
+    /// One was there already.
+    WereThere,
 }
 
 /// One stream's changes on their way.
@@ -139,34 +152,38 @@ pub(crate) struct Flush<'a> {
 }
 
 impl Flush<'_> {
-    /// Sends everything. Returns whether rows went straight into the table and none was in the way.
+    /// Sends everything.
     ///
-    /// `may_copy`: whether it is likely that all rows are new.
-    pub(crate) async fn run(mut self, may_copy: bool) -> Result<bool> {
+    /// `trusts_new`: whether rows that the source calls new are taken for new. While existing rows are read again, the table may
+    /// have them from an earlier read.
+    pub(crate) async fn run(mut self, trusts_new: bool) -> Result<NewRows> {
         let changes: Vec<usize> = (0..self.pending.len()).collect();
         let is_appended = self.target.key.is_empty();
-        let is_direct = is_appended || (may_copy && self.pending.is_all_new() && self.target.seen.is_none());
-        match self.attempts(&changes, is_direct).await? {
-            Ok(()) => Ok(is_direct),
-            Err(error) if is_direct && !is_appended && server_error::is_unique_violation(&error) => {
-                match self.attempts(&changes, false).await? {
-                    Ok(()) => Ok(false),
-                    Err(error) => self.isolate(changes, error, false).await.map(|()| false),
-                }
+        let trusts_new = is_appended || (trusts_new && self.target.seen.is_none());
+        let mut error = match self.attempts(&changes, trusts_new).await? {
+            Ok(()) => return Ok(NewRows::WereNew),
+            Err(error) => error,
+        };
+        let mut new_rows = NewRows::WereNew;
+        if trusts_new && !is_appended && server_error::is_unique_violation(&error) {
+            new_rows = NewRows::WereThere;
+            match self.attempts(&changes, false).await? {
+                Ok(()) => return Ok(new_rows),
+                Err(left) => error = left,
             }
-            Err(error) => self.isolate(changes, error, is_direct).await.map(|()| is_direct),
         }
+        self.isolate(changes, error, is_appended).await.map(|()| new_rows)
     }
 
     /// Sends some changes until nobody is in the way. The inner error is one that a row has caused.
     async fn attempts(
         &mut self,
         changes: &[usize],
-        is_direct: bool,
+        trusts_new: bool,
     ) -> Result<std::result::Result<(), tokio_postgres::Error>> {
         let mut attempt = 1;
         loop {
-            let error = match self.once(changes, is_direct).await {
+            let error = match self.once(changes, trusts_new).await {
                 Ok(()) => return Ok(Ok(())),
                 Err(Failure::NotWhole) => {
                     return Err(Error::NotWhole {
@@ -206,23 +223,22 @@ impl Flush<'_> {
         }
     }
 
-    async fn once(&mut self, changes: &[usize], is_direct: bool) -> std::result::Result<(), Failure> {
-        if is_direct {
-            self.link.run("SAVEPOINT highwater").await?;
-            self.copy_direct(changes).await?;
-        } else {
-            let groups = Groups::of(self.pending, changes);
-            // Before the savepoint: it must not take them away again.
-            self.make_stages(&groups).await?;
-            self.link.run("SAVEPOINT highwater").await?;
-            self.merge(&groups).await?;
+    async fn once(&mut self, changes: &[usize], trusts_new: bool) -> std::result::Result<(), Failure> {
+        let groups = Groups::of(self.pending, changes, trusts_new);
+        // Before the savepoint: it must not take them away again.
+        self.make_stages(&groups).await?;
+        self.link.run("SAVEPOINT highwater").await?;
+        self.merge(&groups).await?;
+        // Last: what they hold under a unique constraint may have been another row's until now.
+        if !groups.inserts.is_empty() {
+            self.insert(&groups.inserts).await?;
         }
         fail::fail_point!("postgres.destination.mid_write");
         self.link.run("RELEASE SAVEPOINT highwater").await?;
         Ok(())
     }
 
-    async fn copy_direct(&mut self, changes: &[usize]) -> std::result::Result<(), Failure> {
+    async fn insert(&mut self, changes: &[usize]) -> std::result::Result<(), Failure> {
         let ours = if self.target.key.is_empty() { APPENDED.len() } else { 0 };
         let count = self.target.columns.len() + ours;
         let pending = self.pending;
@@ -336,18 +352,18 @@ impl Flush<'_> {
         &mut self,
         mut changes: Vec<usize>,
         mut error: tokio_postgres::Error,
-        is_direct: bool,
+        trusts_new: bool,
     ) -> Result<()> {
         let mut has_failed = true;
         while changes.len() > 1 {
             let rest = changes.split_off(changes.len() / 2);
-            match self.attempts(&changes, is_direct).await? {
+            match self.attempts(&changes, trusts_new).await? {
                 Err(left) => (error, has_failed) = (left, true),
                 Ok(()) => (changes, has_failed) = (rest, false),
             }
         }
         if !has_failed {
-            match self.attempts(&changes, is_direct).await? {
+            match self.attempts(&changes, trusts_new).await? {
                 Ok(()) => return Ok(()),
                 Err(last) => error = last,
             }

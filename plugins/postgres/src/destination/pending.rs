@@ -33,6 +33,8 @@ pub(crate) enum Step {
 #[derive(Debug, Clone)]
 pub(crate) struct Change {
     pub(crate) step: Step,
+    /// Whether the source made the key's row after the last flush, so that the table does not have it.
+    is_new: bool,
     /// Where its fields lie. Put and patch: every written column. Delete and remove: the key's.
     row: Range<usize>,
 }
@@ -50,8 +52,6 @@ pub(crate) struct Pending {
     key_bytes: usize,
     /// Sets of columns that were sent, one bit for each written column.
     masks: Vec<Box<[bool]>>,
-    /// Whether anything but new rows came.
-    is_mixed: bool,
 }
 
 /// What an entry costs beside its bytes.
@@ -72,47 +72,43 @@ impl Pending {
         self.bytes.len() + self.key_bytes + self.changes.len() * ENTRY_BYTES
     }
 
-    /// Whether all rows are new as far as their operations say.
-    pub(crate) fn is_all_new(&self) -> bool {
-        !self.is_mixed
-    }
-
-    /// Notes that a row may be there already.
-    pub(crate) fn mix(&mut self) {
-        self.is_mixed = true;
-    }
-
     /// Adds a row that stands for itself: an appended one.
     pub(crate) fn append(&mut self, row: &[u8]) {
         let row = self.store(row);
-        self.changes.push(Change { step: Step::Put, row });
+        self.changes.push(Change {
+            step: Step::Put,
+            is_new: true,
+            row,
+        });
     }
 
-    /// A row with all its values.
+    /// A row that the source has made.
+    pub(crate) fn insert(&mut self, key: &[u8], row: &[u8]) {
+        self.set(key, Step::Put, row, true);
+    }
+
+    /// A row that was there before, with all its values.
     pub(crate) fn put(&mut self, key: &[u8], row: &[u8]) {
-        self.set(key, Step::Put, row);
+        self.set(key, Step::Put, row, false);
     }
 
     /// The key's row is gone at the source.
     pub(crate) fn delete(&mut self, key: &[u8]) {
-        self.is_mixed = true;
         if self.step_of(key) != Some(Step::Remove) {
-            self.set(key, Step::Delete, key);
+            self.set(key, Step::Delete, key, false);
         }
     }
 
     /// The key's row has another key.
     pub(crate) fn remove(&mut self, key: &[u8]) {
-        self.is_mixed = true;
-        self.set(key, Step::Remove, key);
+        self.set(key, Step::Remove, key, false);
     }
 
     /// A row of which only the values in `sent` came; the others are null in `row`.
     pub(crate) fn patch(&mut self, key: &[u8], row: &[u8], sent: &[bool]) -> Result<(), NoRow> {
-        self.is_mixed = true;
         let Some(&at) = self.by_key.get(key) else {
             let mask = self.mask(sent.to_vec());
-            self.set(key, Step::Patch(mask), row);
+            self.set(key, Step::Patch(mask), row, false);
             return Ok(());
         };
         let merged = overlay(self.fields(at), row, sent);
@@ -125,10 +121,8 @@ impl Pending {
                 let both = self.masks[earlier].iter().zip(sent).map(|(a, b)| *a || *b).collect();
                 let mask = self.mask(both);
                 let row = self.store(&merged);
-                self.changes[at] = Change {
-                    step: Step::Patch(mask),
-                    row,
-                };
+                self.changes[at].step = Step::Patch(mask);
+                self.changes[at].row = row;
             }
             Step::Delete | Step::Remove => return Err(NoRow),
         }
@@ -142,6 +136,11 @@ impl Pending {
 
     pub(crate) fn step(&self, at: usize) -> Step {
         self.changes[at].step
+    }
+
+    /// Whether the source made the row after the last flush, so that the table does not have it.
+    pub(crate) fn is_new(&self, at: usize) -> bool {
+        self.changes[at].is_new
     }
 
     /// Which of the written columns a patch sets.
@@ -159,14 +158,18 @@ impl Pending {
         Fields(self.row(at))
     }
 
-    fn set(&mut self, key: &[u8], step: Step, row: &[u8]) {
+    /// What is known of whether the table has the row is known from the first change of its key.
+    fn set(&mut self, key: &[u8], step: Step, row: &[u8], is_new: bool) {
         let row = self.store(row);
         match self.by_key.get(key) {
-            Some(&at) => self.changes[at] = Change { step, row },
+            Some(&at) => {
+                self.changes[at].step = step;
+                self.changes[at].row = row;
+            }
             None => {
                 self.by_key.insert(key.into(), self.changes.len());
                 self.key_bytes += key.len();
-                self.changes.push(Change { step, row });
+                self.changes.push(Change { step, is_new, row });
             }
         }
     }
@@ -258,7 +261,7 @@ mod tests {
         pending.put(&key("1"), &row(&[Some("1"), Some("c")]));
         assert_eq!(pending.len(), 2);
         assert_eq!(shown(&pending, 0), (Step::Put, "1,c".to_owned()));
-        assert!(pending.is_all_new());
+        assert!(!pending.is_new(0));
     }
 
     #[test]
@@ -269,7 +272,30 @@ mod tests {
             .patch(&key("1"), &row(&[Some("1"), None, Some("c")]), &[true, false, true])
             .unwrap();
         assert_eq!(shown(&pending, 0), (Step::Put, "1,a,c".to_owned()));
-        assert!(!pending.is_all_new());
+    }
+
+    #[test]
+    fn row_is_new_from_its_insert_on_whatever_else_happens_to_it() {
+        let mut pending = Pending::default();
+        pending.insert(&key("1"), &key("1"));
+        pending.put(&key("1"), &key("1"));
+        pending.patch(&key("1"), &key("1"), &[true]).unwrap();
+        assert!(pending.is_new(0));
+        pending.delete(&key("1"));
+        assert_eq!((pending.step(0), pending.is_new(0)), (Step::Delete, true));
+        pending.insert(&key("1"), &key("1"));
+        assert_eq!((pending.step(0), pending.is_new(0)), (Step::Put, true));
+    }
+
+    #[test]
+    fn row_that_was_there_is_not_new_when_it_is_made_again() {
+        let mut pending = Pending::default();
+        pending.delete(&key("1"));
+        pending.insert(&key("1"), &key("1"));
+        assert_eq!((pending.step(0), pending.is_new(0)), (Step::Put, false));
+        pending.remove(&key("2"));
+        pending.insert(&key("2"), &key("2"));
+        assert!(!pending.is_new(1));
     }
 
     #[test]

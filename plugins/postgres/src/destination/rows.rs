@@ -105,10 +105,10 @@ impl<'a> Rows<'a> {
                 table: self.target.relation.to_string(),
             });
         }
-        if op == Op::Update {
-            pending.mix();
+        match op {
+            Op::Read | Op::Insert => pending.insert(&self.key, &self.row),
+            Op::Update | Op::Delete => pending.put(&self.key, &self.row),
         }
-        pending.put(&self.key, &self.row);
         Ok(None)
     }
 

@@ -15,7 +15,7 @@ use api::{DestinationOptions, Holds, Lane};
 use model::{Body, ChangeSet, Checkpoint, StreamId};
 
 use super::error::{Error, Result, sql};
-use super::flush::{Flush, Stages};
+use super::flush::{Flush, NewRows, Stages};
 use super::ledger::{self, LedgerRow, Streams, TableName};
 use super::link::Link;
 use super::pending::Pending;
@@ -236,10 +236,9 @@ impl Session {
             target,
             pending: &pending,
         };
-        let was_direct = flush.run(wait == 0).await?;
-        let wait = match (wait, was_direct) {
-            (0, false) if pending.is_all_new() => DIRECT_AGAIN_AFTER,
-            (wait, _) => wait.saturating_sub(1),
+        let wait = match flush.run(wait == 0).await? {
+            NewRows::WereThere => DIRECT_AGAIN_AFTER,
+            NewRows::WereNew => wait.saturating_sub(1),
         };
         if wait == 0 {
             self.conflicts.remove(stream);

@@ -274,24 +274,33 @@ impl Work {
     }
 
     /// One reader. Ends when nothing is left, or at the first failure, of which it tells.
-    async fn read(self: Arc<Self>, reader: WindowReader) {
-        while let Some(taken) = self.take().await {
-            if let Err(ended) = self.read_page(&reader, taken).await {
-                // If nobody listens any more, nobody needs to know.
-                let _ = self.turns.send(Turn::Failed(ended)).await;
-                break;
-            }
+    async fn read(self: Arc<Self>, mut reader: WindowReader) {
+        if let Err(ended) = self.read_pages(&mut reader).await {
+            // If nobody listens any more, nobody needs to know.
+            let _ = self.turns.send(Turn::Failed(ended)).await;
         }
     }
 
-    async fn read_page(&self, reader: &WindowReader, mut taken: Taken<'_>) -> Result<(), Ended> {
+    async fn read_pages(&self, reader: &mut WindowReader) -> Result<(), Ended> {
+        while let Some(taken) = reader.unlocked_while(self.take()).await? {
+            self.read_page(reader, taken).await?;
+        }
+        Ok(())
+    }
+
+    async fn read_page(&self, reader: &mut WindowReader, mut taken: Taken<'_>) -> Result<(), Ended> {
         let Some(task) = taken.task.as_mut() else { return Ok(()) };
-        // Before the table is locked: whoever waits for room may wait for long.
-        let seat = tokio::select! {
-            biased;
-            seat = self.seat() => seat?,
-            // The window closes in time, however long nobody takes what is read.
-            () = tokio::time::sleep_until(self.deadline.into()), if self.may_wait_for_next_window(task) => return Ok(()),
+        let may_wait = self.may_wait_for_next_window(task);
+        let seat = async {
+            tokio::select! {
+                biased;
+                seat = self.seat() => seat.map(Some),
+                // The window closes in time, however long nobody takes what is read.
+                () = tokio::time::sleep_until(self.deadline.into()), if may_wait => Ok(None),
+            }
+        };
+        let Some(seat) = reader.unlocked_while(seat).await?? else {
+            return Ok(());
         };
         let columns: Vec<String> = task
             .shape
@@ -331,7 +340,7 @@ impl Work {
             let rows = self.room.page_bytes as f64 * PAGE_FILL / bytes_per_row.max(1.0);
             page_rows.store((rows as u64).clamp(1, self.page_rows_max), Ordering::Relaxed);
         }
-        Ok(reader.end().await?)
+        Ok(reader.end_in_time().await?)
     }
 
     /// Finds where the table's next page lies; `None` if all are announced.

@@ -8,6 +8,7 @@
 //! dies meanwhile: without it backend and slot would stay until the blocker ends.
 
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use model::StreamId;
@@ -102,6 +103,7 @@ impl Door {
         Ok(WindowReader {
             connection: self.settings.connect().await?,
             door: self,
+            locked: None,
         })
     }
 }
@@ -142,10 +144,15 @@ async fn blocker(settings: &Settings) -> api::Result<String> {
     }))
 }
 
-/// A connection on which pages of a window are read, each in a transaction of its own, so that DDL gets its turn.
+/// How long a table is locked against DDL for page after page. To begin a transaction for each costs as much as a small page.
+const LOCK_MAX: Duration = Duration::from_millis(500);
+
+/// A connection on which pages of a window are read, in short transactions, so that DDL gets its turn.
 pub(crate) struct WindowReader {
     door: Door,
     pub(crate) connection: Connection,
+    /// The table of the open transaction, and since when it is open.
+    locked: Option<(u32, Instant)>,
 }
 
 /// What became of a table since the window was opened.
@@ -160,16 +167,22 @@ pub(crate) enum Standing {
 }
 
 impl WindowReader {
-    /// Begins a transaction and locks the table against DDL, then says whether the table is what it was in the window.
+    /// Begins a transaction and locks the table against DDL, then says whether the table is what it was in the window. A
+    /// transaction that has locked it a moment ago goes on.
     ///
     /// A change between window and lock would be lost in silence: TRUNCATE and rewrites leave the old snapshot with no rows,
     /// a column dropped and added again reads as the new one.
-    pub(crate) async fn begin(&self, table: &Table, columns: &[String]) -> api::Result<Standing> {
+    pub(crate) async fn begin(&mut self, table: &Table, columns: &[String]) -> api::Result<Standing> {
+        if self.holds(table) {
+            return Ok(Standing::Same);
+        }
+        self.end().await?;
         let client: &Client = &self.connection;
         client
             .batch_execute(&self.door.begin)
             .await
             .map_err(sql("import a snapshot"))?;
+        self.locked = Some((table.oid, Instant::now()));
         let name = name_of(table);
         if let Err(error) = client
             .batch_execute(&format!("LOCK TABLE {} IN ACCESS SHARE MODE", rows_of(table)))
@@ -235,12 +248,39 @@ impl WindowReader {
         Ok(row.get::<_, Option<i64>>(0).unwrap_or(0).max(0) as u64)
     }
 
-    /// Ends the transaction, whatever became of it.
-    pub(crate) async fn end(&self) -> api::Result<()> {
+    /// Whether the open transaction is this table's and may go on.
+    fn holds(&self, table: &Table) -> bool {
+        self.locked
+            .is_some_and(|(oid, since)| oid == table.oid && since.elapsed() < LOCK_MAX)
+    }
+
+    /// Ends the transaction, whatever became of it, if there is one.
+    pub(crate) async fn end(&mut self) -> api::Result<()> {
+        if self.locked.take().is_none() {
+            return Ok(());
+        }
         self.connection
             .batch_execute("ROLLBACK")
             .await
             .map_err(sql("end a snapshot"))
+    }
+
+    /// Ends it if it has held its lock long enough.
+    pub(crate) async fn end_in_time(&mut self) -> api::Result<()> {
+        match self.locked {
+            Some((_, since)) if since.elapsed() >= LOCK_MAX => self.end().await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits for `work`, which may take long: no table is locked meanwhile.
+    pub(crate) async fn unlocked_while<T>(&mut self, work: impl Future<Output = T>) -> api::Result<T> {
+        let mut work = std::pin::pin!(work);
+        if let Poll::Ready(done) = futures::poll!(work.as_mut()) {
+            return Ok(done);
+        }
+        self.end().await?;
+        Ok(work.await)
     }
 }
 

@@ -77,6 +77,59 @@ async fn values_that_were_not_sent_survive_any_order_of_changes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn new_rows_among_other_changes_may_take_what_those_gave_up() {
+    let Some(database) = Database::new().await else { return };
+    database
+        .run("CREATE TABLE items (id bigint PRIMARY KEY, name text UNIQUE, amount bigint)")
+        .await;
+    let mut session = database.open(options(Deletes::Apply)).await;
+    let rows = [1, 2, 3].map(|id| json!({"id": id, "name": format!("n{id}"), "amount": id}));
+    let batch = sample::changes(&sample::items()).inserts(rows).batch();
+    session.apply(sample::changeset(None, 1, [batch])).await.unwrap();
+    let batch = sample::changes(&sample::items())
+        .at(2)
+        .delete(json!({"id": 1}))
+        .insert(json!({"id": 11, "name": "n1", "amount": 11}))
+        .update(json!({"id": 2, "name": "m2", "amount": 2}))
+        .insert(json!({"id": 12, "name": "n2", "amount": 12}))
+        .insert(json!({"id": 13, "name": "gone", "amount": 13}))
+        .delete(json!({"id": 13}))
+        .insert(json!({"id": 14, "name": "gone", "amount": 14}))
+        .batch();
+    session.apply(sample::changeset(Some(1), 2, [batch])).await.unwrap();
+    assert_eq!(
+        database.lines("SELECT id, name, amount FROM items ORDER BY id").await,
+        ["2, m2, 2", "3, n3, 3", "11, n1, 11", "12, n2, 12", "14, gone, 14"]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_that_is_there_although_the_source_calls_it_new_is_overwritten() {
+    let Some(database) = Database::new().await else { return };
+    let mut session = database.open(options(Deletes::Apply)).await;
+    let batch = sample::changes(&sample::items())
+        .insert(json!({"id": 1, "name": "n1", "amount": 1}))
+        .batch();
+    session.apply(sample::changeset(None, 1, [batch])).await.unwrap();
+    database
+        .run("INSERT INTO items (id, name) VALUES (2, 'foreign'), (3, 'foreign')")
+        .await;
+    let batch = sample::changes(&sample::items())
+        .at(2)
+        .update(json!({"id": 1, "name": "m1", "amount": 1}))
+        .insert(json!({"id": 2, "name": "n2", "amount": 2}))
+        .insert(json!({"id": 3, "name": "n3", "amount": 3}))
+        .delete(json!({"id": 3}))
+        .insert(json!({"id": 4, "name": "n4", "amount": 4}))
+        .batch();
+    session.apply(sample::changeset(Some(1), 2, [batch])).await.unwrap();
+    assert_eq!(
+        database.lines("SELECT id, name, amount FROM items ORDER BY id").await,
+        ["1, m1, 1", "2, n2, 2", "4, n4, 4"]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn row_that_moves_is_not_left_behind_as_a_soft_deleted_one() {
     let Some(database) = Database::new().await else { return };
     let mut session = database.open(options(Deletes::Soft)).await;

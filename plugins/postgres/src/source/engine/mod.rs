@@ -56,6 +56,11 @@ const GATHER_MAX: Duration = Duration::from_millis(5);
 const STATUS_EVERY: Duration = Duration::from_secs(1);
 /// How often the server is asked again for the end of the log that somebody waits for.
 const ASK_EVERY: Duration = Duration::from_millis(20);
+/// How long to wait when little of a transaction has arrived: a server sends its rows one by one, and to be woken for each would
+/// cost more than to decode it. Nothing of it can go out before its end anyway.
+const BREATH: Duration = Duration::from_millis(1);
+/// What is not little. More would fill the network's buffers, and keep the server waiting.
+const BREATH_BYTES: usize = 32 << 10;
 /// How long the server may take to answer the end of the stream.
 const STOP_WITHIN: Duration = Duration::from_secs(2);
 /// What an engine works with.
@@ -280,7 +285,7 @@ impl Engine {
         match frame {
             Some(Frame::Data(data)) => {
                 self.receive(&data.bytes).await?;
-                self.take_more().await?;
+                self.take_more(data.bytes.len()).await?;
             }
             Some(Frame::Keepalive(keepalive)) => {
                 if self.transaction.is_none() && self.beyond.is_none() {
@@ -301,14 +306,19 @@ impl Engine {
     }
 
     /// The rest of a transaction, as far as it has arrived: nothing else is looked after inside one.
-    async fn take_more(&mut self) -> Result<(), Ended> {
+    async fn take_more(&mut self, mut taken_bytes: usize) -> Result<(), Ended> {
         while self.transaction.is_some() {
             match self.setup.stream.try_next().map_err(api::Error::from)? {
                 Some(Frame::Data(data)) => {
+                    taken_bytes += data.bytes.len();
                     self.receive(&data.bytes).await?;
                 }
                 // Inside a transaction it says nothing that could be used.
                 Some(Frame::Keepalive(_)) => {}
+                None if taken_bytes < BREATH_BYTES => {
+                    tokio::time::sleep(BREATH).await;
+                    break;
+                }
                 None => break,
             }
         }
