@@ -158,7 +158,18 @@ async fn pump(
     let sent_rows = metrics::counter!(metric::SENT_ROWS, &labels());
     let sent_bytes = metrics::counter!(metric::SENT_BYTES, &labels());
     let sent_batches = metrics::counter!(metric::SENT_BATCHES, &labels());
-    while let Some(Emission { changeset, reservation }) = reader.next().await? {
+    loop {
+        let Emission { changeset, reservation } = match reader.next().await {
+            Ok(Some(emission)) => emission,
+            Ok(None) => break,
+            Err(error) => {
+                if error.retry() == Retry::Never {
+                    // Nothing follows: what was read becomes durable before the pipeline ends.
+                    let _ = downstream.end();
+                }
+                return Err(error);
+            }
+        };
         fail_point!("source.after_read");
         board.received(&changeset);
         sent_rows.increment(changeset.row_count() as u64);

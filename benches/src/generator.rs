@@ -60,6 +60,7 @@ impl Source for Generator {
             old_images: false,
             unavailable: false,
             is_bounded: false,
+            rereads: false,
         }
     }
 

@@ -11,11 +11,12 @@ const VARIABLE: &str = "HIGHWATER_FAILPOINT";
 
 /// Every fail-point of every crate.
 pub(crate) fn names() -> Vec<&'static str> {
-    let lists: [&[&'static str]; 4] = [
+    let lists: [&[&'static str]; 5] = [
         actors::FAIL_POINTS,
         state::FAIL_POINTS,
         files::FAIL_POINTS,
         sqlite::FAIL_POINTS,
+        cloudquery::FAIL_POINTS,
     ];
     let lists = lists.into_iter().chain(postgres::FAIL_POINTS);
     let mut names: Vec<_> = lists.flatten().copied().collect();

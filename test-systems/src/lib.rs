@@ -4,6 +4,7 @@
 
 mod port;
 pub mod postgres;
+pub mod python;
 
 pub use port::free_port;
 pub use postgres::{Postgres, PostgresOptions, Shutdown};

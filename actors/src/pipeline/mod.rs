@@ -143,6 +143,8 @@ pub(crate) struct Pipeline {
     /// Whether the source is to be taken from whoever reads it.
     take_over: bool,
     is_draining: bool,
+    /// What it ends with when its lanes have drained, if that is not their own end.
+    outcome: Option<Outcome>,
     is_over: bool,
     tasks: Vec<Joined>,
     /// Who waits for which lane to come by.
@@ -240,6 +242,7 @@ impl Actor for PipelineActor {
             attempt: 0,
             take_over,
             is_draining: false,
+            outcome: None,
             is_over: false,
             tasks: Vec::new(),
             markers: Markers::default(),
@@ -450,7 +453,7 @@ impl Pipeline {
                     lane.has_ended = true;
                 }
                 if self.lanes.values().all(|lane| lane.has_ended) {
-                    self.finish(myself, Outcome::Drained);
+                    self.finish_drained(myself);
                 }
             }
             Ended::Returned(LaneEnd::Fenced(error)) => {
@@ -530,7 +533,13 @@ impl Pipeline {
     }
 
     fn on_flow_failed(&mut self, myself: &ActorRef<PipelineMsg>, component: &str, failure: Failure) {
-        self.stop_flow();
+        // A source that failed for good has sent its end behind what it read: the lanes commit that first.
+        let is_final = matches!(&failure, Failure::Error(error) if error.retry() == Retry::Never);
+        let is_flowing = matches!(self.flow, flow::Flow::Flowing(_));
+        let drains = is_final && is_flowing && component == "source" && !self.is_draining;
+        if !drains {
+            self.stop_flow();
+        }
         let (error, reason) = match failure {
             Failure::Error(error) => (error, "error"),
             Failure::Panic(text) => (
@@ -584,6 +593,11 @@ impl Pipeline {
         match wait {
             Some(wait) => self.start_flow_after(myself, wait),
             None if self.is_draining => self.lanes.values().for_each(|lane| lane.tell(LaneInput::Regroup)),
+            None if drains => {
+                self.is_draining = true;
+                self.outcome = Some(Outcome::Failed(Arc::new(error)));
+                self.lanes.values().for_each(|lane| lane.tell(LaneInput::Abandon));
+            }
             None => self.fail(myself, Outcome::Failed(Arc::new(error))),
         }
     }
@@ -614,7 +628,7 @@ impl Pipeline {
             }
         }
         if self.lanes.values().all(|lane| lane.has_ended) {
-            self.finish(myself, Outcome::Drained);
+            self.finish_drained(myself);
         }
     }
 
@@ -636,6 +650,11 @@ impl Pipeline {
                 None,
             ));
         }
+        self.finish(myself, outcome);
+    }
+
+    fn finish_drained(&mut self, myself: &ActorRef<PipelineMsg>) {
+        let outcome = self.outcome.take().unwrap_or(Outcome::Drained);
         self.finish(myself, outcome);
     }
 

@@ -88,8 +88,8 @@ impl DestinationOptions {
     }
 }
 
-/// What a destination can promise.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What can be promised; the strongest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Guarantee {
     /// Each row's effect once, also after crashes.
     ExactlyOnce,

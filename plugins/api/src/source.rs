@@ -87,6 +87,8 @@ pub struct SourceCapabilities {
     pub unavailable: bool,
     /// Whether it ends by itself.
     pub is_bounded: bool,
+    /// Whether it has no log and reads all rows anew each time: what it does not meet again is gone.
+    pub rereads: bool,
 }
 
 /// An opened source.

@@ -68,7 +68,7 @@ says that all is well. Highwater reads those log lines and counts the commit as 
         id: TABLE,
         title: "a table failed in a plugin",
         explain: "The source plugin could not read one of its tables, or the destination plugin could not write one; the message names it. The other \
-tables are not touched by it. Rows that the failed read did not meet are kept, not removed as stale.",
+tables are complete. Rows that the failed read did not meet are kept, not removed as stale. A table whose parent failed counts as failed, too.",
     },
     Code {
         id: REGISTRY,

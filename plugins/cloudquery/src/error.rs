@@ -141,6 +141,27 @@ fn of_tables(tables: &[String]) -> String {
 }
 
 impl Error {
+    /// Whose fault it is.
+    pub(crate) fn plugin(&self) -> &str {
+        match self {
+            Error::Start { plugin, .. }
+            | Error::NotReady { plugin, .. }
+            | Error::Version { plugin, .. }
+            | Error::Registry { plugin, .. }
+            | Error::Call { plugin, .. }
+            | Error::Deadline { plugin, .. }
+            | Error::Payload { plugin, .. }
+            | Error::Convert { plugin, .. }
+            | Error::Encode { plugin, .. }
+            | Error::LostBatch { plugin, .. }
+            | Error::Flush { plugin, .. }
+            | Error::Tables { plugin, .. }
+            | Error::Protocol { plugin, .. }
+            | Error::Unsupported { plugin, .. }
+            | Error::NotOpen { plugin, .. } => plugin,
+        }
+    }
+
     fn classify(&self) -> (&'static str, Retry, Option<String>) {
         match self {
             Error::Start { .. } => (
@@ -174,7 +195,7 @@ impl Error {
             Error::Flush { .. } => (codes::TABLE, Retry::After, None),
             Error::Tables { .. } => (
                 codes::TABLE,
-                Retry::Operator,
+                Retry::Never,
                 Some("look at the plugin's log lines; the other tables are complete".to_owned()),
             ),
             Error::Unsupported { hint, .. } => (codes::UNSUPPORTED, Retry::Operator, Some((*hint).to_owned())),

@@ -14,15 +14,26 @@ mod registry;
 pub mod serve;
 mod source;
 mod spec;
+mod transformer;
 
 pub use codes::CODES;
 pub use destination::{CloudQueryDestination, CloudQueryDestinationConnector, CloudQueryDestinationSpec, MessageSize};
 pub use source::{CloudQuerySource, CloudQuerySourceConnector, CloudQuerySourceSpec};
 pub use spec::{Network, PluginSpec, Registry};
+pub use transformer::{CloudQueryTransformer, CloudQueryTransformerConnector, CloudQueryTransformerSpec};
+
+/// Named points at which a test can kill the process: before and after each step that a plugin makes durable.
+pub const FAIL_POINTS: &[&str] = &[
+    "cloudquery.destination.after_commit",
+    "cloudquery.destination.before_close",
+    "cloudquery.destination.before_commit",
+    "cloudquery.source.before_end_reads",
+];
 
 /// Adds the connector in the roles that it has.
 pub fn register(registry: &mut api::Registry) {
     registry
         .source::<CloudQuerySourceConnector>()
-        .destination::<CloudQueryDestinationConnector>();
+        .destination::<CloudQueryDestinationConnector>()
+        .transformer::<CloudQueryTransformerConnector>();
 }

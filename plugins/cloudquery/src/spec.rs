@@ -96,6 +96,11 @@ impl PluginSpec {
         Ok(())
     }
 
+    /// The plugin's name in messages: the last part of its path.
+    pub(crate) fn name(&self) -> &str {
+        self.path.rsplit('/').next().unwrap_or(&self.path)
+    }
+
     /// The `spec` as the protocol carries it. Never `null`: JavaScript plugins refuse it.
     pub(crate) fn spec_json(&self) -> Vec<u8> {
         match &self.spec {

@@ -14,7 +14,7 @@ use config::{
 };
 use model::{DestinationId, PipelineId, StreamSchema};
 
-use super::{meaning, streams};
+use super::{guarantee, meaning, streams};
 
 /// A changeset this large costs little per row; more only delays the first of them.
 const CHANGESET_BYTES_MAX: u64 = 4 << 20;
@@ -107,7 +107,7 @@ impl Blueprint {
     fn destination(&self, plan: &DestinationPlan) -> Option<DestinationSpec> {
         let make = self.destination_maker(plan);
         // A spec can change what a connector promises; what it says of itself is the fallback.
-        let capabilities = match make() {
+        let mut capabilities = match make() {
             Ok(destination) => destination.capabilities(),
             Err(_) => self
                 .registry
@@ -116,6 +116,8 @@ impl Blueprint {
                 .capabilities
                 .clone(),
         };
+        let sends = self.source.capabilities();
+        capabilities.guarantee = guarantee::of_route(&sends, &capabilities, destination_options(plan).write);
         Some(DestinationSpec {
             id: DestinationId::new(plan.name.as_str()),
             connector: plan.connector.clone(),

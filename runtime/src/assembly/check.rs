@@ -3,10 +3,11 @@
 
 use std::collections::HashSet;
 
-use api::{Registry, SourceCapabilities, SpecError};
+use api::{Guarantee, Registry, SourceCapabilities, SpecError};
 use config::{Deletes, DestinationPlan, Finding, Loaded, Part, PipelinePlan, Write, WriteMode, codes};
 
 use super::blueprint::{build_context, destination_options};
+use super::guarantee;
 use crate::codes::{E0502, N0201, N0502, W0501};
 
 /// Adds to a configuration what its connectors have to say about it.
@@ -17,8 +18,8 @@ pub(crate) fn check(loaded: &mut Loaded, registry: &Registry) {
         registry,
         seen: HashSet::new(),
     };
-    for pipeline in &plan.pipelines {
-        checker.pipeline(pipeline);
+    for (at, pipeline) in plan.pipelines.iter().enumerate() {
+        checker.pipeline(at, pipeline);
     }
     if checker.loaded.has_errors() {
         checker.loaded.plan = None;
@@ -33,7 +34,7 @@ struct Checker<'a> {
 }
 
 impl Checker<'_> {
-    fn pipeline(&mut self, pipeline: &PipelinePlan) {
+    fn pipeline(&mut self, at: usize, pipeline: &PipelinePlan) {
         let cx = build_context(self.loaded, &pipeline.name);
         let part = Part::source(&pipeline.name);
         let source = &pipeline.source;
@@ -49,12 +50,17 @@ impl Checker<'_> {
             let part = Part::transformer(&pipeline.name, &transformer.name);
             self.transformer(&part, transformer, &cx);
         }
-        for destination in &pipeline.destinations {
+        for (place, destination) in pipeline.destinations.iter().enumerate() {
             for transformer in &destination.transformers {
                 let part = Part::transformer_of(&pipeline.name, &destination.name, &transformer.name);
                 self.transformer(&part, transformer, &cx);
             }
-            self.destination(pipeline, destination, sends.as_ref(), &cx);
+            let promised = self.destination(pipeline, destination, sends.as_ref(), &cx);
+            let pipelines = self.loaded.plan.as_mut().map(|plan| &mut plan.pipelines);
+            let planned = pipelines.and_then(|pipelines| pipelines.get_mut(at)?.destinations.get_mut(place));
+            if let (Some(planned), Some(promised)) = (planned, promised) {
+                planned.guarantee = promised.to_string();
+            }
         }
     }
 
@@ -65,47 +71,56 @@ impl Checker<'_> {
         }
     }
 
+    /// What its route promises, if both ends can be built.
     fn destination(
         &mut self,
         pipeline: &PipelinePlan,
         destination: &DestinationPlan,
         sends: Option<&SourceCapabilities>,
         cx: &api::BuildContext,
-    ) {
+    ) -> Option<Guarantee> {
         let part = Part::destination(&pipeline.name, &destination.name);
-        let Some(entry) = self.registry.destinations.get(destination.connector.as_str()) else {
-            return;
-        };
-        let built = entry.build(destination.spec.value().clone(), destination_options(destination), cx);
+        let entry = self.registry.destinations.get(destination.connector.as_str())?;
+        let options = destination_options(destination);
+        let built = entry.build(destination.spec.value().clone(), options, cx);
         let can = match built {
             Ok(built) => built.capabilities(),
             Err(error) => {
                 self.refused(&part, &destination.connector, Some(error));
-                return;
+                return None;
             }
         };
-        let Some(sends) = sends else { return };
-        let only_appends = destination.write == WriteMode::Always(Write::Append);
+        let sends = sends?;
+        let only_appends =
+            destination.write == WriteMode::Always(Write::Append) || can.writes == [api::WriteMode::Append];
+        let mirrors = sends.rereads && destination.write == WriteMode::Always(Write::Mirror);
         let name = &destination.name;
         if sends.deletes && !only_appends && !can.deletes && destination.deletes == Deletes::Apply {
             let message = format!("destination `{name}` cannot delete, and the source sends deletes");
             let finding = Finding::warning(&W0501, message).hint("set `deletes: ignore` if that is meant");
             self.report(&part, "/deletes", "", finding);
         }
-        if !sends.deletes && !only_appends && destination.deletes != Deletes::Ignore {
+        if !sends.deletes && !only_appends && !mirrors && destination.deletes != Deletes::Ignore {
             let message =
                 format!("rows that are deleted at the source stay at `{name}`: the source does not see deletes");
-            let hint = "read with `capture: triggers`, or set `deletes: ignore` to say that it is meant";
+            let hint = match sends.rereads {
+                true => {
+                    "set `write: mirror`, which removes what a reading did not meet, or `deletes: ignore` if that is meant"
+                }
+                false => "read with `capture: triggers`, or set `deletes: ignore` to say that it is meant",
+            };
             self.report(&part, "/deletes", "", Finding::note(&N0201, message).hint(hint));
         }
         if sends.unavailable && !only_appends && !can.unavailable {
             let message = format!("destination `{name}` cannot leave values alone that the source does not send");
             self.report(&part, "/connector", "", Finding::error(&E0502, message));
         }
-        if can.guarantee == api::Guarantee::AtLeastOnce {
+        let promised = guarantee::of_route(sends, &can, options.write);
+        if promised == Guarantee::AtLeastOnce {
             let message = format!("destination `{name}` may get rows twice after a crash");
             self.report(&part, "/connector", "", Finding::note(&N0502, message));
         }
+        Some(promised)
     }
 
     fn refused(&mut self, part: &Part, connector: &str, error: Option<SpecError>) {

@@ -7,6 +7,7 @@
 mod blueprint;
 mod catalog;
 mod check;
+mod guarantee;
 mod meaning;
 mod registry;
 mod streams;

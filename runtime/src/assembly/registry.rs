@@ -11,5 +11,6 @@ pub(crate) fn registry() -> Registry {
     files::register(&mut registry);
     transform::register(&mut registry);
     console::register(&mut registry);
+    cloudquery::register(&mut registry);
     registry
 }

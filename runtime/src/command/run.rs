@@ -52,9 +52,10 @@ pub(super) async fn run(cx: &Cx, args: RunArgs) -> Ended {
 
     let goal = args.until.map(|Until::CaughtUp| Goal::NewestHead);
     let finish = serve::until_finished(&mut session, &mut signals, goal, std::future::pending()).await?;
-    let statuses = session.running().status();
+    let running = session.running().clone();
+    let statuses = running.status();
     match finish {
-        serve::Finish::Ended => Ok(session.close().await),
+        serve::Finish::Ended => Ok(session.close().await.worst(serve::drained_verdict(&statuses))),
         serve::Finish::Asked => {
             serve::drain(&mut session, signals).await?;
             session.close().await;
@@ -62,9 +63,12 @@ pub(super) async fn run(cx: &Cx, args: RunArgs) -> Ended {
         }
         serve::Finish::CaughtUp => {
             serve::drain(&mut session, signals).await?;
-            let exit = serve::verdict(&statuses).worst(session.close().await);
+            let drained = running.status();
+            let exit = serve::verdict(&statuses)
+                .worst(serve::drained_verdict(&drained))
+                .worst(session.close().await);
             if exit != Exit::Done {
-                cx.say_failure(&not_caught_up(exit, &statuses));
+                cx.say_failure(&not_caught_up(exit, &drained));
             }
             Ok(exit)
         }

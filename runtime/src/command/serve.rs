@@ -97,6 +97,22 @@ pub(super) fn verdict(statuses: &[PipelineStatus]) -> Exit {
     statuses.iter().map(of).fold(Exit::Done, Exit::worst)
 }
 
+/// The same, once everything was drained: a destination that does not hold all that was read has failed, too. Its last commit
+/// may have gone wrong when nobody waited for another try.
+pub(super) fn drained_verdict(statuses: &[PipelineStatus]) -> Exit {
+    let holds_all = |status: &PipelineStatus| {
+        status.destinations.iter().all(|destination| {
+            let durable = |log: &String| destination.durable.get(log);
+            let mut received = status.source.received.iter();
+            received.all(|(log, order)| durable(log).is_some_and(|durable| durable >= order))
+        })
+    };
+    match statuses.iter().all(holds_all) {
+        true => Exit::Done,
+        false => Exit::Failed,
+    }
+}
+
 impl Cx {
     /// Says what keeps everything from starting.
     pub(super) fn say_refusals(&self, refusals: Vec<(String, Trouble)>) -> Stop {

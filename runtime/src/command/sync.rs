@@ -70,11 +70,12 @@ pub(super) async fn sync(cx: &Cx, args: SyncArgs) -> Ended {
     serve::drain(&mut session, signals).await?;
     let has_failed = session.has_failed();
     session.close().await;
-    let mut exit = serve::verdict(&before);
+    let after = running.status();
+    let mut exit = serve::verdict(&before).worst(serve::drained_verdict(&after));
     if has_failed || was_asked {
         exit = exit.worst(Exit::Failed);
     }
-    let summary = summary(&before, &running.status(), started.elapsed());
+    let summary = summary(&before, &after, started.elapsed());
     if let Some(path) = &args.summary {
         write_summary(path, &summary)?;
     }
@@ -83,7 +84,7 @@ pub(super) async fn sync(cx: &Cx, args: SyncArgs) -> Ended {
         cx.terminal
             .complain("Stopped before it was done; the next run goes on from here.");
     } else if exit != Exit::Done {
-        cx.say_failure(&not_caught_up(exit, &before));
+        cx.say_failure(&not_caught_up(exit, &after));
     }
     Ok(exit)
 }

@@ -74,6 +74,7 @@ impl Session {
     /// Everything that was written is durable, as far as the protocol can say it.
     pub(super) async fn commit(&mut self) -> Result<()> {
         if self.is_dirty {
+            fail::fail_point!("cloudquery.destination.before_commit");
             if self.answers_flush {
                 self.flushes += 1;
                 let id = self.flushes;
@@ -85,12 +86,16 @@ impl Session {
                 if let Some(outgoing) = self.outgoing.take() {
                     outgoing.finish(&self.plugin).await?;
                 }
+                fail::fail_point!("cloudquery.destination.before_close");
                 self.plugin.close().await?;
                 self.plugin.check_lost_batch()?;
                 self.plugin.init(self.spec.plugin(), false).await?;
             }
         }
         self.plugin.check_lost_batch()?;
+        if self.is_dirty {
+            fail::fail_point!("cloudquery.destination.after_commit");
+        }
         self.is_dirty = false;
         Ok(())
     }

@@ -14,6 +14,18 @@ pub enum MessageSize {
     Large,
 }
 
+impl MessageSize {
+    /// The most bytes of a payload.
+    pub(crate) fn bytes_max(self) -> usize {
+        let most = match self {
+            MessageSize::Small => proto::SMALL_MESSAGE_BYTES_MAX,
+            MessageSize::Large => proto::MESSAGE_BYTES_MAX,
+        };
+        // Less what a message has around its payload.
+        most - 1_024
+    }
+}
+
 /// The spec of the destination `cloudquery`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -33,18 +45,12 @@ impl CloudQueryDestinationSpec {
         &self.plugin
     }
 
-    /// The plugin's name in messages: the last part of its path.
     pub(super) fn name(&self) -> &str {
-        self.plugin.path.rsplit('/').next().unwrap_or(&self.plugin.path)
+        self.plugin.name()
     }
 
     pub(super) fn message_bytes_max(&self) -> usize {
-        let most = match self.messages {
-            MessageSize::Small => proto::SMALL_MESSAGE_BYTES_MAX,
-            MessageSize::Large => proto::MESSAGE_BYTES_MAX,
-        };
-        // Less what a message has around its payload.
-        most - 1_024
+        self.messages.bytes_max()
     }
 
     pub(super) fn migrate_force(&self) -> bool {

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 #[derive(Debug, Clone)]
 pub(super) struct Run {
     pub number: u32,
-    /// `_cq_sync_time`, and the log's position.
+    /// `_cq_sync_time`, and the log's position; zero until it is known.
     pub time: Timestamp,
     /// For whom; `None` for everyone.
     pub destinations: Option<Vec<DestinationId>>,
@@ -65,8 +65,13 @@ impl Flow {
             rows: BTreeMap::new(),
             running: None,
         };
-        // The regular one: each opening makes a sync.
+        // The regular one: each opening makes a sync. Its time is known from here on, so that it is the head at once, and
+        // nobody takes the sync before for the newest.
+        let time = state.later();
         state.add(None, false);
+        if let Some(run) = state.waiting.back_mut() {
+            run.time = time;
+        }
         Flow {
             log,
             state: Mutex::new(state),
@@ -109,9 +114,9 @@ impl Flow {
         match state.waiting.pop_front() {
             None => Next::End,
             Some(mut run) => {
-                // Taken now, so that it is the time at which this sync begins; never the same or an earlier one.
-                run.time = now().max(Timestamp(state.last_sync as i64 + 1));
-                state.last_sync = run.time.micros() as u64;
+                if run.time == Timestamp(0) {
+                    run.time = state.later();
+                }
                 state.rows.clear();
                 state.running = Some(run.clone());
                 Next::Begin(run)
@@ -145,7 +150,14 @@ impl State {
         self.last_run
     }
 
-    /// The position of the newest sync that has begun.
+    /// The time now, for a sync; never that of an earlier one, nor before it.
+    fn later(&mut self) -> Timestamp {
+        let time = now().max(Timestamp(self.last_sync as i64 + 1));
+        self.last_sync = time.micros() as u64;
+        time
+    }
+
+    /// The position of the newest sync that has begun or is about to.
     pub(super) fn head(&self) -> Option<Timestamp> {
         (self.last_sync > 0).then_some(Timestamp(self.last_sync as i64))
     }
@@ -210,6 +222,15 @@ mod tests {
         assert!(matches!(flow.next(), Next::Begin(_)));
         assert_eq!(flow.ask(&ask(None, false)), 6);
         assert_eq!(runs(&flow), ["6 all false"]);
+    }
+
+    #[test]
+    fn head_is_the_sync_that_is_about_to_begin() {
+        let flow = flow(false);
+        let head = flow.state().head();
+        let Next::Begin(run) = flow.next() else { panic!("a run") };
+        assert_eq!(head, Some(run.time));
+        assert!(run.time > Timestamp(10));
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod messages;
 mod reader;
 mod spec;
 mod stamp;
+mod tries;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -35,6 +36,7 @@ use crate::plugin::Plugin;
 use control::Control;
 use flow::Flow;
 use reader::Sync;
+use tries::Tries;
 
 /// The connector `cloudquery` in the role of a source.
 pub struct CloudQuerySourceConnector;
@@ -49,6 +51,7 @@ impl SourceConnector for CloudQuerySourceConnector {
         Ok(Box::new(CloudQuerySource {
             base: cx.base_dir.clone(),
             spec: Arc::new(spec),
+            tries: Tries::default(),
         }))
     }
 
@@ -62,12 +65,14 @@ const CAPABILITIES: SourceCapabilities = SourceCapabilities {
     old_images: false,
     unavailable: false,
     is_bounded: true,
+    rereads: true,
 };
 
 /// A source plugin.
 pub struct CloudQuerySource {
     base: PathBuf,
     spec: Arc<CloudQuerySourceSpec>,
+    tries: Tries,
 }
 
 impl CloudQuerySource {
@@ -151,9 +156,14 @@ impl Source for CloudQuerySource {
             last_sync.max().unwrap_or(0),
             is_awaited,
         ));
-        let plugin = self.start().await?;
-        plugin.init(self.spec.plugin(), false).await?;
-        let reader = Sync::new(Arc::clone(&self.spec), plan, Arc::clone(&flow), plugin, cx);
+        let plugin = async {
+            let plugin = self.start().await?;
+            plugin.init(self.spec.plugin(), false).await?;
+            Ok(plugin)
+        };
+        let plugin = plugin.await.map_err(|error| self.tries.failed(error))?;
+        let tries = self.tries.clone();
+        let reader = Sync::new(Arc::clone(&self.spec), plan, Arc::clone(&flow), plugin, tries, cx);
         Ok(Opened {
             verdicts,
             reader: Box::new(reader),

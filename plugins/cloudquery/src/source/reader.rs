@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use api::{Context, Emission, Plan, PlannedStream, Reader, Result};
 use arrow::array::RecordBatch;
@@ -13,12 +12,10 @@ use proto::{ConvertError, TableCodec};
 
 use super::flow::{Flow, Next, Run};
 use super::messages::{Message, Messages};
+use super::tries::Tries;
 use super::{CloudQuerySourceSpec, stamp};
 use crate::error::Error;
 use crate::plugin::{Plugin, SharedPlugin};
-
-/// How long the rows of a sync of which tables failed may take to become durable, before its error ends the pipeline.
-const SETTLE: Duration = Duration::from_secs(60);
 
 /// Emits one sync after the other.
 pub(super) struct Sync {
@@ -27,6 +24,7 @@ pub(super) struct Sync {
     bytes_max: usize,
     flow: Arc<Flow>,
     plugin: Option<SharedPlugin>,
+    tries: Tries,
     cx: Context,
     run: Option<Running>,
     /// Built and not handed out yet.
@@ -60,6 +58,7 @@ impl Sync {
         plan: &Plan,
         flow: Arc<Flow>,
         plugin: Plugin,
+        tries: Tries,
         cx: Context,
     ) -> Self {
         Sync {
@@ -72,6 +71,7 @@ impl Sync {
             bytes_max: plan.changeset_bytes_max.max(1),
             flow,
             plugin: Some(Arc::new(plugin)),
+            tries,
             cx,
             run: None,
             ready: VecDeque::new(),
@@ -295,6 +295,7 @@ impl Sync {
 
     /// The sync ended well: the reads of the tables that did not fail end, too.
     fn end(&mut self) {
+        fail::fail_point!("cloudquery.source.before_end_reads");
         let Some(running) = &mut self.run else {
             return;
         };
@@ -330,58 +331,41 @@ impl Sync {
         }));
     }
 
-    /// After everything was handed out: fails if a table did, once what came in is durable. The pipeline ends with that
-    /// error, and must not take the good tables with it.
-    async fn settle(&mut self) -> Result<(), Error> {
-        let Some(running) = self
-            .run
-            .as_ref()
-            .filter(|running| running.is_over && !running.failed.is_empty())
-        else {
-            self.run = None;
+    /// After everything was handed out: fails if a table did. What was handed out becomes durable all the same.
+    fn settle(&mut self) -> Result<(), Error> {
+        let failed = self.run.take().map(|running| running.failed).unwrap_or_default();
+        self.tries.succeeded();
+        if failed.is_empty() {
             return Ok(());
-        };
-        let is_meant = running.run.destinations.is_none();
-        let flow = Arc::clone(&self.flow);
-        let durable = async {
-            loop {
-                let changed = flow.changed.notified();
-                tokio::pin!(changed);
-                changed.as_mut().enable();
-                if !is_meant || running.is_durable(&flow) {
-                    return;
-                }
-                changed.await;
-            }
-        };
-        let stop = self.cx.stop.clone();
-        tokio::select! {
-            _ = tokio::time::timeout(SETTLE, durable) => {}
-            () = stop.cancelled() => {
-                self.run = None;
-                return Ok(());
-            }
         }
-        let failed = running.failed.iter().map(|(table, what)| format!("`{table}`: {what}"));
+        let what: Vec<String> = failed
+            .iter()
+            .map(|(table, what)| format!("`{table}`: {what}"))
+            .collect();
         Err(Error::Tables {
             plugin: self.spec.source_name().to_owned(),
-            count: running.failed.len(),
-            what: failed.collect::<Vec<_>>().join("; "),
+            count: failed.len(),
+            what: what.join("; "),
         })
     }
-}
 
-impl Running {
-    fn is_durable(&self, flow: &Flow) -> bool {
-        let state = flow.state();
-        let mut complete = self
-            .begun
-            .iter()
-            .filter(|begun| !self.failed.contains_key(begun.schema.stream().name()));
-        complete.all(|begun| {
-            let held = state.everywhere.streams.get(begun.schema.stream());
-            held.is_some_and(|held| held.is_live() && held.run() >= self.run.number)
-        })
+    /// Does one thing; `None` is the end.
+    async fn step(&mut self) -> Result<Option<()>, Error> {
+        if self.is_stopped() {
+            self.plugin = None;
+            return Ok(None);
+        }
+        match &self.run {
+            None => {
+                if !self.begin().await? {
+                    self.plugin = None;
+                    return Ok(None);
+                }
+            }
+            Some(running) if running.is_over => self.settle()?,
+            Some(_) => drop(self.advance().await?),
+        }
+        Ok(Some(()))
     }
 }
 
@@ -401,19 +385,10 @@ impl Reader for Sync {
                     return Ok(Some(Emission { changeset, reservation }));
                 }
             }
-            if self.is_stopped() {
-                self.plugin = None;
-                return Ok(None);
-            }
-            match &self.run {
-                None => {
-                    if !self.begin().await? {
-                        self.plugin = None;
-                        return Ok(None);
-                    }
-                }
-                Some(running) if running.is_over => self.settle().await?,
-                Some(_) => drop(self.advance().await?),
+            match self.step().await {
+                Ok(Some(())) => {}
+                Ok(None) => return Ok(None),
+                Err(error) => return Err(self.tries.failed(error)),
             }
         }
     }

@@ -24,8 +24,7 @@ impl CloudQuerySourceSpec {
     }
 
     pub(super) fn source_name(&self) -> &str {
-        let last = self.plugin.path.rsplit('/').next().unwrap_or(&self.plugin.path);
-        self.name.as_deref().unwrap_or(last)
+        self.name.as_deref().unwrap_or(self.plugin.name())
     }
 
     pub(super) fn deterministic_cq_id(&self) -> bool {

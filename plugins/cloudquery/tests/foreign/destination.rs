@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::python;
 
 fn destination(spec: Value, folder: &Path) -> Option<Box<dyn Destination>> {
-    let plugin = python::plugin("python_destination.py", folder)?;
+    let plugin = python::plugin(python::Plugin::Destination, folder)?;
     let mut registry = Registry::default();
     cloudquery::register(&mut registry);
     let spec = json!({"plugin": {"registry": "local", "path": plugin, "spec": spec}});

@@ -17,7 +17,7 @@ use crate::python;
 
 /// A source on the sample plugin; `None` where there is no Python for it.
 fn source(spec: Value, folder: &Path) -> Option<Box<dyn Source>> {
-    let plugin = python::plugin("python_source.py", folder)?;
+    let plugin = python::plugin(python::Plugin::Source, folder)?;
     let mut registry = Registry::default();
     cloudquery::register(&mut registry);
     let spec = json!({

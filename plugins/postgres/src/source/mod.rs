@@ -116,6 +116,7 @@ impl SourceConnector for PostgresSourceConnector {
             old_images: true,
             unavailable: true,
             is_bounded: false,
+            rereads: false,
         }
     }
 }

@@ -95,6 +95,7 @@ impl SourceConnector for SqliteSourceConnector {
             old_images: is_captured,
             unavailable: false,
             is_bounded: false,
+            rereads: false,
         }
     }
 }

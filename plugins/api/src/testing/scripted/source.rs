@@ -55,6 +55,7 @@ impl Source for ScriptedSource {
             old_images: true,
             unavailable: false,
             is_bounded: self.script.state().is_finished,
+            rereads: false,
         }
     }
 

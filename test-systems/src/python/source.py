@@ -1,12 +1,16 @@
 """A source on CloudQuery's Python SDK: what Highwater's tests read through the real thing.
 
-spec: {"rows": N, "fail": TABLE, "exit_after": N}
+spec: {"rows": N, "version": TEXT, "cities": [NAME...], "pause": SECONDS, "fail": TABLE, "exit_after": N, "refuse": true, "data": FILE}
+
+`pause` is slept after every tenth person. `data` is a JSON file with any of these fields, read at each start: the system
+that changes.
 """
 
 import datetime
 import json
 import os
 import sys
+import time
 import uuid
 
 import pyarrow as pa
@@ -70,6 +74,9 @@ class Source(plugin.Plugin):
 
     def init(self, spec, no_connection=False):
         self._spec = json.loads(spec) or {}
+        if "data" in self._spec:
+            with open(self._spec["data"]) as file:
+                self._spec.update(json.load(file))
         if self._spec.get("refuse"):
             raise Exception("the spec asks to be refused")
         self._scheduler = Scheduler(concurrency=4, queue_size=100, logger=self._logger)
@@ -98,9 +105,11 @@ class Source(plugin.Plugin):
             if number == self._spec.get("exit_after"):
                 print("the sample ends in the middle", flush=True)
                 os._exit(3)
+            if number % 10 == 9:
+                time.sleep(self._spec.get("pause", 0))
             yield {
                 "id": number,
-                "name": f"name {number}",
+                "name": f"name {number}" + self._spec.get("version", ""),
                 "extra": {"number": number},
                 "uid": uuid.UUID(int=number),
                 "seen": datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc),
@@ -109,7 +118,7 @@ class Source(plugin.Plugin):
             raise Exception("the sample was told to fail")
 
     def notes(self, parent):
-        yield {"person": parent.item["id"], "note": "hello"}
+        yield {"person": parent.item["id"], "note": "hello" + self._spec.get("version", "")}
 
     def cities(self, _parent):
         for city in self._spec.get("cities", ["Paris", "Rome"]):
