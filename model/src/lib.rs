@@ -35,4 +35,4 @@ pub use name::{DestinationId, PipelineId};
 pub use position::{Order, Page, Partition, Position, Timestamp};
 pub use recut::{OutRows, RecutError, Transformed, gone, recut};
 pub use stream::{SchemaId, StreamId, StreamSchema, StreamSchemaError};
-pub use types::{HIGHWATER_TYPE, LogicalType, carries};
+pub use types::{HIGHWATER_TYPE, JSON_SHAPE, LogicalType, SENSITIVE, carries};

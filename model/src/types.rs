@@ -5,6 +5,13 @@ use arrow::datatypes::{DataType, Field, IntervalUnit, TimeUnit};
 /// The field metadata key that carries a [`LogicalType`].
 pub const HIGHWATER_TYPE: &str = "highwater.type";
 
+/// The field metadata key of a column that its source calls sensitive; the value is `true`.
+pub const SENSITIVE: &str = "highwater.sensitive";
+
+/// The field metadata key of a JSON column whose shape its source knows: a JSON text, in which an object maps names to the
+/// names of Arrow types, or to what is nested (`{"size":"int64","tags":["utf8"]}`).
+pub const JSON_SHAPE: &str = "highwater.json_shape";
+
 /// What Arrow has no type for; carried as text (or as the Arrow type named) with [`HIGHWATER_TYPE`] in the metadata.
 ///
 /// | logical type | Arrow type | text form |

@@ -12,7 +12,7 @@ use arrow::array::{
 use arrow::buffer::{OffsetBuffer, ScalarBuffer};
 use arrow::compute::CastOptions;
 use arrow::datatypes::{DataType, Date32Type, Date64Type, Field, FieldRef, SchemaRef};
-use model::{LogicalType, StreamId, StreamSchema, StreamSchemaError};
+use model::{JSON_SHAPE, LogicalType, SENSITIVE, StreamId, StreamSchema, StreamSchemaError};
 
 use crate::column::{ColumnError, column_from_wire, column_to_wire, extension_of};
 use crate::guard::shortened;
@@ -70,8 +70,8 @@ impl TableCodec {
         let fields = table
             .columns
             .iter()
-            .map(|column| column_from_wire(&column.field))
-            .collect::<Result<Vec<_>, _>>()?;
+            .map(|column| Ok(marked(column_from_wire(&column.field)?, &table, column)))
+            .collect::<Result<Vec<_>>>()?;
         let key = table
             .columns
             .iter()
@@ -86,9 +86,14 @@ impl TableCodec {
         let mut table = Table::named(table);
         for (i, field) in ours.arrow().fields().iter().enumerate() {
             let is_key = ours.key().contains(&i);
-            table
-                .columns
-                .push(crate::Column::new(column_to_wire(field)?).key(is_key));
+            let mut column = crate::Column::new(column_to_wire(field)?).key(is_key);
+            let mut metadata = column.field.metadata().clone();
+            if metadata.remove(SENSITIVE).is_some_and(|value| value == "true") {
+                table.sensitive_columns.push(field.name().clone());
+            }
+            column.type_schema = metadata.remove(JSON_SHAPE).unwrap_or_default();
+            column.field.set_metadata(metadata);
+            table.columns.push(column);
         }
         Ok(TableCodec {
             wire: Arc::new(table.to_schema()),
@@ -247,6 +252,21 @@ fn to_wire(values: &ArrayRef, ours: &Field, wire: &Field) -> Result<ArrayRef> {
         (from, to) if from != to => cast(values, ours, to),
         _ => Ok(Arc::clone(values)),
     }
+}
+
+/// Our field with what the table says beside it: transformers look at that.
+fn marked(field: Field, table: &Table, column: &crate::Column) -> Field {
+    let mut metadata = field.metadata().clone();
+    // Ours to say, whoever sent it.
+    metadata.remove(SENSITIVE);
+    metadata.remove(JSON_SHAPE);
+    if table.sensitive_columns.contains(field.name()) {
+        metadata.insert(SENSITIVE.to_owned(), "true".to_owned());
+    }
+    if !column.type_schema.is_empty() {
+        metadata.insert(JSON_SHAPE.to_owned(), column.type_schema.clone());
+    }
+    field.with_metadata(metadata)
 }
 
 type Convert<'a> = &'a dyn Fn(&ArrayRef, &Field, &Field) -> Result<ArrayRef>;

@@ -7,8 +7,8 @@ pub(crate) const CODES: &[Code] = &[
     Code {
         id: "E0610",
         title: "a transformer's rule does not fit the stream",
-        explain: "A rule of `select` or `filter` names a column that the stream does not have, two patterns match the \
-stream equally well, or a renamed column takes the name of another.\n\nThe rule is compared with the stream's schema \
+        explain: "A rule names a column that the stream does not have, two patterns match the stream equally well, a new \
+column takes the name of another, or no column would be left.\n\nThe rule is compared with the stream's schema \
 when the first rows come, and again when the schema changes: a column that was dropped at the source makes a rule that \
 names it wrong.\n\nCorrect the rule under `transformers`; `highwater streams` and `highwater init` show the columns of \
 each stream. Nothing was written wrongly: the pipeline waits at the change before.",
@@ -16,8 +16,8 @@ each stream. Nothing was written wrongly: the pipeline waits at the change befor
     Code {
         id: "E0611",
         title: "a key column would be hidden",
-        explain: "Destinations tell rows apart by their key, so `select` may rename a key column but never leave it out.\
-\n\nKeep the column. If it must not leave the source, set another key for the stream with \
+        explain: "Destinations tell rows apart by their key, so a key column may get another name, but may neither be left \
+out nor become the same in every row.\n\nKeep the column. If it must not leave the source, set another key for the stream with \
 `streams.overrides.<stream>.key` and drop the column then.",
     },
     Code {
@@ -34,6 +34,13 @@ reference of the transformers.",
         explain: "Some sources leave out values of an update that did not change (PostgreSQL's TOAST), or send only the \
 key of a deleted row. A filter cannot tell whether such a row passes.\n\nMake the source send whole rows (PostgreSQL: \
 `ALTER TABLE ... REPLICA IDENTITY FULL`), or filter on other columns.",
+    },
+    Code {
+        id: "E0615",
+        title: "a transformation does not fit a column's type",
+        explain: "`basic` obfuscates text, binary and JSON columns, changes the case of text and JSON, reaches places \
+(`tags.a.0.b`) only in JSON, and compares single values. The message has the column and its type.\n\nName other columns, or \
+the streams that are meant under `tables`. To keep a number or a time from a destination, remove its column.",
     },
     Code {
         id: "E0614",
@@ -57,7 +64,7 @@ pub(crate) enum Error {
     KeyHidden { stream: StreamId, column: String },
     #[error("cannot select from `{stream}`: column `{column}` is renamed, but not kept")]
     RenamedAway { stream: StreamId, column: String },
-    #[error("cannot select from `{stream}`")]
+    #[error("cannot transform `{stream}`")]
     Shape {
         stream: StreamId,
         #[source]
@@ -84,8 +91,37 @@ pub(crate) enum Error {
         data_type: String,
         test: &'static str,
     },
-    #[error("cannot filter `{stream}`: a value of column `{column}` was not sent by the source")]
-    Unavailable { stream: StreamId, column: String },
+    #[error("cannot {what} `{stream}`: a value of column `{column}` was not sent by the source")]
+    Unavailable {
+        what: &'static str,
+        stream: StreamId,
+        column: String,
+    },
+    #[error("cannot {what} `{stream}`: column `{column}` is part of the key, and rows could not be told apart")]
+    KeyLost {
+        what: &'static str,
+        stream: StreamId,
+        column: String,
+    },
+    #[error("cannot {what} `{stream}`: no column would be left")]
+    NothingLeft { what: &'static str, stream: StreamId },
+    #[error("cannot transform `{stream}`: there is a column `{column}` already")]
+    Taken { stream: StreamId, column: String },
+    #[error("cannot flatten `{column}` of `{stream}`: its shape is no JSON object of types")]
+    JsonShape {
+        stream: StreamId,
+        column: String,
+        #[source]
+        source: serde_json::Error,
+    },
+    #[error("cannot {what} `{stream}`: column `{column}` is {data_type}, not {wanted}")]
+    Type {
+        what: &'static str,
+        stream: StreamId,
+        column: String,
+        data_type: String,
+        wanted: &'static str,
+    },
     #[error("cannot build the rows of `{stream}`")]
     Arrow {
         stream: StreamId,
@@ -97,10 +133,15 @@ pub(crate) enum Error {
 impl Error {
     fn code(&self) -> &'static str {
         match self {
-            Error::NoColumn { .. } | Error::RenamedAway { .. } | Error::Shape { .. } | Error::Ambiguous { .. } => {
-                "E0610"
-            }
-            Error::KeyHidden { .. } => "E0611",
+            Error::NoColumn { .. }
+            | Error::RenamedAway { .. }
+            | Error::Shape { .. }
+            | Error::Ambiguous { .. }
+            | Error::NothingLeft { .. }
+            | Error::JsonShape { .. }
+            | Error::Taken { .. } => "E0610",
+            Error::KeyHidden { .. } | Error::KeyLost { .. } => "E0611",
+            Error::Type { .. } => "E0615",
             Error::Misfit { .. } | Error::NoOrder { .. } => "E0612",
             Error::Unavailable { .. } => "E0613",
             Error::Arrow { .. } => "E0614",
@@ -111,6 +152,13 @@ impl Error {
         match self {
             Error::NoColumn { columns, .. } => Some(format!("it has {}", list(columns))),
             Error::KeyHidden { .. } => Some("keep it, or set another key for the stream under `streams`".to_owned()),
+            Error::KeyLost { .. } => {
+                Some("leave it as it is, or set another key for the stream under `streams`".to_owned())
+            }
+            Error::NothingLeft { .. } => Some("leave the stream out under `streams` instead".to_owned()),
+            Error::JsonShape { .. } => Some("write the shape under `shapes`, which wins over the source's".to_owned()),
+            Error::Taken { .. } => Some("choose another name".to_owned()),
+            Error::Type { .. } => Some("leave the column out of the transformation, or name its streams".to_owned()),
             Error::RenamedAway { .. } => Some("add it to `keep`, or remove it from `rename`".to_owned()),
             Error::Shape { .. } => Some("give each column a name of its own".to_owned()),
             Error::Ambiguous { .. } => {
@@ -145,6 +193,7 @@ impl From<Error> for api::Error {
         // The message is the variant's own clause; what lies below it is the cause.
         match error {
             Error::Shape { source, .. } => out.caused_by(source),
+            Error::JsonShape { source, .. } => out.caused_by(source),
             Error::Arrow { source, .. } => out.caused_by(source),
             _ => out,
         }

@@ -51,7 +51,7 @@ fn weight(pattern: &str) -> usize {
 
 /// Whether the whole name matches. On a mismatch the last `*` takes one character more, so the cost is the product of both
 /// lengths at worst.
-fn matches(pattern: &str, name: &str) -> bool {
+pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
     let (mut p, mut n) = (0, 0);
     let mut star: Option<(usize, usize)> = None;

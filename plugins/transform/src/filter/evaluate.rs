@@ -22,6 +22,7 @@ impl Test {
         match self.columns().into_iter().find(|&column| mask.column(column).is_some()) {
             None => Ok(()),
             Some(column) => Err(Error::Unavailable {
+                what: "filter",
                 stream: input.schema.stream().clone(),
                 column: input.schema.arrow().field(column).name().clone(),
             }),

@@ -1,7 +1,11 @@
-//! Whole changesets through `select` and `filter`.
+//! Whole changesets through each transformer.
 
+#![allow(clippy::unwrap_used)]
+
+mod basic;
 mod conformance;
 mod filter;
+mod json_flatten;
 mod select;
 
 use std::path::PathBuf;
@@ -14,7 +18,7 @@ use model::{Batch, Body, ChangeSet, Control, StreamSchema};
 use serde_json::Value;
 
 /// Builds a transformer as the runtime does: by name, out of the registry.
-fn build(connector: &str, spec: Value) -> Result<Box<dyn Transformer>, SpecError> {
+pub fn build(connector: &str, spec: Value) -> Result<Box<dyn Transformer>, SpecError> {
     let mut registry = Registry::default();
     highwater_plugin_transform::register(&mut registry);
     let cx = BuildContext {
@@ -24,7 +28,7 @@ fn build(connector: &str, spec: Value) -> Result<Box<dyn Transformer>, SpecError
 }
 
 /// What becomes of a changeset, one line for each row, or the error with its hint.
-async fn through(connector: &str, spec: Value, changeset: &ChangeSet) -> String {
+pub async fn through(connector: &str, spec: Value, changeset: &ChangeSet) -> String {
     let mut transformer = match build(connector, spec) {
         Ok(transformer) => transformer,
         Err(error) => {

@@ -111,7 +111,7 @@ async fn key_column_cannot_be_left_out() {
 async fn renames_that_do_not_fit_are_refused() {
     check(
         json!({"rename": {"name": "amount"}}),
-        "E0610 cannot select from `public.orders`\n  hint: give each column a name of its own",
+        "E0610 cannot transform `public.orders`\n  hint: give each column a name of its own",
     )
     .await;
     check(
