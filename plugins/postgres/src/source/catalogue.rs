@@ -20,6 +20,9 @@ pub(crate) struct Server {
     pub(crate) user: String,
     pub(crate) wal_level: String,
     pub(crate) may_replicate: bool,
+    pub(crate) is_superuser: bool,
+    /// Whether the role may make a publication in the database.
+    pub(crate) may_create: bool,
     pub(crate) slots_max: i64,
     pub(crate) slots_used: i64,
 }
@@ -33,7 +36,8 @@ impl Server {
                         current_user::text, current_setting('wal_level'),
                         r.rolreplication OR r.rolsuper
                             OR coalesce(pg_has_role(current_user, (SELECT oid FROM pg_roles WHERE rolname = 'rds_replication'), 'member'), false),
-                        current_setting('max_replication_slots')::int8, (SELECT count(*) FROM pg_replication_slots)
+                        current_setting('max_replication_slots')::int8, (SELECT count(*) FROM pg_replication_slots),
+                        r.rolsuper, has_database_privilege(d.oid, 'create')
                  FROM pg_database d, pg_roles r
                  WHERE d.datname = current_database() AND r.rolname = current_user",
                 &[],
@@ -50,6 +54,8 @@ impl Server {
             may_replicate: row.get(6),
             slots_max: row.get(7),
             slots_used: row.get(8),
+            is_superuser: row.get(9),
+            may_create: row.get(10),
         })
     }
 }
@@ -97,6 +103,8 @@ pub(crate) struct Table {
     /// Its blocks, as of the same time.
     pub(crate) block_count_estimated: i64,
     pub(crate) may_select: bool,
+    /// Whether the role may put it into a publication.
+    pub(crate) is_owner: bool,
     pub(crate) columns: Vec<TableColumn>,
     /// The primary key's columns, in key order.
     pub(crate) primary_key: Vec<String>,
@@ -172,7 +180,7 @@ impl Table {
                     CASE WHEN c.relkind = 'p'
                          THEN coalesce((SELECT sum(l.relpages) FROM pg_inherits h JOIN pg_class l ON l.oid = h.inhrelid
                                         WHERE h.inhparent = c.oid), 0)
-                         ELSE c.relpages END::int8
+                         ELSE c.relpages END::int8, pg_has_role(c.relowner, 'usage')
              FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
              WHERE c.relkind IN ('r', 'p') AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' AND {condition}
              ORDER BY n.nspname, c.relname"
@@ -192,6 +200,7 @@ impl Table {
                 row_count_estimated: own.max(of_partitions),
                 block_count_estimated: row.get(10),
                 may_select: row.get(7),
+                is_owner: row.get(11),
                 columns: Vec::new(),
                 primary_key: Vec::new(),
                 identity_key: Vec::new(),

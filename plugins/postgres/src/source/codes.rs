@@ -162,6 +162,34 @@ page of the new key and not that of the old one lacks them. A small transaction 
 is larger than a changeset that is too late. Read the stream again, or set REPLICA IDENTITY FULL, with which old rows are sent whole.",
     },
     Code {
+        id: "W0273",
+        title: "messages are asked for, and no stream has them",
+        explain: "\
+`messages` in the source's spec makes a stream of what applications write with `pg_logical_emit_message`. It is passed on only if the
+pipeline's `streams` name it.",
+    },
+    Code {
+        id: "W0274",
+        title: "no replication slot is left for snapshots",
+        explain: "\
+Each snapshot of existing rows comes with a temporary replication slot, which is there for moments. All slots of the server are taken, so existing rows
+wait until one is free. Changes go on.",
+    },
+    Code {
+        id: "N0275",
+        title: "the role of the PostgreSQL source may do far more than it needs",
+        explain: "\
+A role that may log in, replicate and select from the tables is enough, if somebody else makes the publication: only the owner of a
+table can put it into one. `validate --connect` prints the statements.",
+    },
+    Code {
+        id: "N0276",
+        title: "columns of a table are not read",
+        explain: "\
+The publication does not send them: it has a list of columns, or they are generated, which PostgreSQL sends from 18 on if the publication says
+so. They are left out of existing rows, too, so that rows and changes are alike.",
+    },
+    Code {
         id: "W0250",
         title: "a stream's table is gone",
         explain: "Its rows cannot be read. Destinations keep what they have.",

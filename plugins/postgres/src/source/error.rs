@@ -29,6 +29,13 @@ pub(crate) enum Error {
     NoReplication { user: String },
     #[error("cannot read `{stream}`: the role `{user}` lacks the privilege SELECT")]
     NoSelect { stream: StreamId, user: String },
+    #[error("cannot put `{stream}` into publication `{publication}`: the role {lacks}")]
+    NotOwner {
+        stream: StreamId,
+        publication: String,
+        lacks: &'static str,
+        statement: String,
+    },
     #[error("cannot create replication slot `{slot}`: all {max} slots of the server are taken")]
     SlotsTaken { slot: String, max: i64 },
     #[error("cannot find table `{stream}` in database `{database}`")]
@@ -132,7 +139,7 @@ impl Error {
             Error::Sql { .. } | Error::Types { .. } => "E0250",
             Error::WalLevel { .. } => "E0251",
             Error::Version { .. } => "E0252",
-            Error::NoReplication { .. } | Error::NoSelect { .. } => "E0253",
+            Error::NoReplication { .. } | Error::NoSelect { .. } | Error::NotOwner { .. } => "E0253",
             Error::SlotsTaken { .. } => "E0254",
             Error::NoSuchTable { .. } | Error::NotLogged { .. } => "E0255",
             Error::NoPublication { .. } => "E0256",
@@ -178,6 +185,7 @@ impl Error {
             Error::Version { .. } => "upgrade the server, or read from another one".to_owned(),
             Error::NoReplication { user } => format!("ALTER ROLE {} REPLICATION;", ident(user)),
             Error::NoSelect { stream, user } => format!("GRANT SELECT ON {} TO {};", table(stream), ident(user)),
+            Error::NotOwner { statement, .. } => format!("run as the owner of the table: {statement}"),
             Error::SlotsTaken { .. } => "look for slots that nobody needs: SELECT slot_name, active, restart_lsn FROM \
                  pg_replication_slots; drop them, or raise max_replication_slots and restart the server"
                 .to_owned(),

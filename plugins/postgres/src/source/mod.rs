@@ -13,9 +13,11 @@ mod emitter;
 mod engine;
 mod error;
 mod key;
+mod messages;
 mod page_copy;
 mod pages;
 mod position;
+mod privileges;
 mod publication;
 mod readers;
 mod reads;
@@ -45,13 +47,15 @@ pub use self::codes::CODES;
 use self::control::{Control, RUN};
 use self::emitter::{Emitter, Flow};
 use self::engine::{Engine, Setup};
+use self::messages::Messages;
+pub use self::privileges::least_privilege;
 use self::publication::Ensured;
 use self::resume::Log;
 use self::shape::StreamShape;
 use self::shared::Shared;
 use self::slot_watch::SlotWatch;
 use self::spec::Names;
-pub use self::spec::{PostgresSourceSpec, ReadOrder};
+pub use self::spec::{MessagesSpec, PostgresSourceSpec, ReadOrder};
 use self::streamed::Streamed;
 use crate::connect::Settings;
 use crate::replication::{StreamOptions, Streaming, SystemIdentity};
@@ -100,6 +104,20 @@ impl SourceConnector for PostgresSourceConnector {
                     .hint("use up to 63 lower-case letters, digits and `_`"),
             );
         }
+        if let Some(messages) = &spec.messages
+            && messages.stream_id().schema().is_some()
+        {
+            let why = format!("`{}` has a schema, as tables have", messages.stream);
+            return Err(SpecError::at("/messages/stream", why).hint("leave the schema out, or write the dot as `\\.`"));
+        }
+        if spec.messages.is_some() && spec.streaming {
+            // Seen on 15 and 18: a streamed message names the whole transaction, also inside a savepoint.
+            let why = "of a message that is sent while its transaction runs the server does not say to which savepoint it belongs";
+            return Err(
+                SpecError::at("/streaming", format!("not together with `messages`: {why}"))
+                    .hint("remove `streaming`, or read the messages in a pipeline of their own"),
+            );
+        }
         let settings = Settings::new(&spec.connect, cx).map_err(|error| SpecError {
             pointer: format!("/connection{}", error.pointer),
             ..error
@@ -127,6 +145,26 @@ pub struct PostgresSource {
     spec: Arc<PostgresSourceSpec>,
 }
 
+impl PostgresSource {
+    /// The streams that are tables.
+    fn tables<'a>(&self, plan: &'a Plan) -> impl Iterator<Item = &'a PlannedStream> + use<'a> {
+        let messages = self.spec.messages.as_ref().map(MessagesSpec::stream_id);
+        plan.streams
+            .iter()
+            .filter(move |planned| Some(&planned.id) != messages.as_ref())
+    }
+
+    /// The stream of messages, if the plan has it.
+    fn messages(&self, plan: &Plan) -> api::Result<Option<Messages>> {
+        let Some(spec) = &self.spec.messages else {
+            return Ok(None);
+        };
+        let id = spec.stream_id();
+        let planned = plan.streams.iter().find(|planned| planned.id == id);
+        planned.map(|planned| Messages::new(spec, planned)).transpose()
+    }
+}
+
 #[async_trait]
 impl Source for PostgresSource {
     fn capabilities(&self) -> SourceCapabilities {
@@ -147,6 +185,10 @@ impl Source for PostgresSource {
                 Err(error) => tracing::warn!(code = error.code(), "{error}"),
             }
         }
+        if let Some(messages) = &self.spec.messages {
+            let planned = PlannedStream::new(messages.stream_id());
+            streams.push(messages::shape(&planned)?.schema);
+        }
         Ok(streams)
     }
 
@@ -163,13 +205,13 @@ impl Source for PostgresSource {
         if let Some(unfit) = checks::check_server(&server).into_iter().next() {
             return Err(unfit.into());
         }
-        for planned in &plan.streams {
+        for planned in self.tables(plan) {
             let table = checks::find_table(&client, planned, &server).await?;
             checks::check_table(&table, planned, &server)?;
         }
         let mut replication = self.settings.replicate().await?;
         let system = replication.identify_system().await?;
-        let streams: Vec<StreamId> = plan.streams.iter().map(|planned| planned.id.clone()).collect();
+        let streams: Vec<StreamId> = self.tables(plan).map(|planned| planned.id.clone()).collect();
         let ensured = publication::ensure(&client, &names, self.spec.create, &streams).await?;
         if ensured == Ensured::Created && self.spec.create && slot::drop(&client, &names.slot).await? {
             // Decoding looks the publication up as of then: with a slot from before it, nothing could be read at all.
@@ -205,6 +247,7 @@ impl Source for PostgresSource {
             resumed.read_again(added, held, &names);
         }
         let start = position::end_of(resumed.start);
+        let messages = self.messages(plan)?;
         let newest = StreamOptions::newest(replication.major(), vec![names.publication.clone()]);
         let options = StreamOptions {
             streaming: if self.spec.streaming {
@@ -212,6 +255,7 @@ impl Source for PostgresSource {
             } else {
                 Streaming::Off
             },
+            messages: messages.is_some(),
             ..newest
         };
         let stream = replication.start(&names.slot, start, &options).await?;
@@ -254,6 +298,7 @@ impl Source for PostgresSource {
             ),
             emitter: Emitter::new(cx.memory, out, Arc::clone(&shared)),
             stream,
+            messages,
         };
         let engine = Engine::new(setup, resumed.start, resumed.reads, resumed.restarts);
         Ok(Opened {

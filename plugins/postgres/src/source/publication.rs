@@ -11,6 +11,8 @@ use crate::identifier::quote_ident;
 #[derive(Debug, Clone)]
 pub(crate) struct Publication {
     pub(crate) is_all_tables: bool,
+    /// Whether the role may change and drop it.
+    pub(crate) is_ours: bool,
     /// Insert, update, delete, truncate.
     pub(crate) publishes: [bool; 4],
     pub(crate) is_via_root: bool,
@@ -40,7 +42,8 @@ impl Publication {
         let doing = sql("read the publication");
         let row = client
             .query_opt(
-                "SELECT puballtables, pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot
+                "SELECT puballtables, pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot,
+                        pg_has_role(pubowner, 'usage')
                  FROM pg_publication WHERE pubname = $1",
                 &[&name],
             )
@@ -72,6 +75,7 @@ impl Publication {
             is_all_tables: row.get(0),
             publishes: [row.get(1), row.get(2), row.get(3), row.get(4)],
             is_via_root: row.get(5),
+            is_ours: row.get(6),
             tables: published.collect(),
         }))
     }
@@ -81,7 +85,7 @@ impl Publication {
     }
 
     /// What keeps the publication from showing every change of a stream.
-    pub(crate) fn lacks(&self, stream: &StreamId, name: &str) -> Option<Error> {
+    pub(crate) fn lacks(&self, stream: &StreamId, key: &[String], name: &str) -> Option<Error> {
         let publication = name.to_owned();
         let stream_of = || stream.clone();
         let Some(found) = self.table(stream) else {
@@ -115,6 +119,22 @@ impl Publication {
                 ),
             );
         }
+        let is_listed = |column: &&String| found.columns.as_ref().is_none_or(|columns| columns.contains(column));
+        let lacking: Vec<String> = key
+            .iter()
+            .filter(|column| !is_listed(column))
+            .map(|name| format!("`{name}`"))
+            .collect();
+        if !lacking.is_empty() {
+            return less(
+                format!("it without {} of its key", lacking.join(", ")),
+                format!(
+                    "-- with every column, or UPDATE and DELETE fail\nALTER PUBLICATION {} SET TABLE {};",
+                    quote_ident(name),
+                    table(stream)
+                ),
+            );
+        }
         if let Some(filter) = &found.row_filter {
             return less(
                 format!("only rows for which {filter}"),
@@ -131,10 +151,13 @@ impl Publication {
 
 /// The statement that makes the publication.
 pub(crate) fn create_statement<'a>(name: &str, streams: impl IntoIterator<Item = &'a StreamId>) -> String {
+    let tables = match list(streams) {
+        none if none.is_empty() => none,
+        some => format!("FOR TABLE {some} "),
+    };
     format!(
-        "CREATE PUBLICATION {} FOR TABLE {} WITH (publish_via_partition_root = true);",
-        quote_ident(name),
-        list(streams)
+        "CREATE PUBLICATION {} {tables}WITH (publish_via_partition_root = true);",
+        quote_ident(name)
     )
 }
 
@@ -180,7 +203,7 @@ pub(crate) async fn ensure(
         client
             .batch_execute(&create)
             .await
-            .map_err(sql("create the publication"))?;
+            .map_err(|error| not_made(error, "create the publication", names, streams.first(), &create))?;
         fail::fail_point!("postgres.source.after_create_publication");
         return Ok(Ensured::Created);
     };
@@ -196,22 +219,54 @@ pub(crate) async fn ensure(
             }
             .into());
         }
-        client
-            .batch_execute(&add)
-            .await
-            .map_err(sql("add tables to the publication"))?;
+        client.batch_execute(&add).await.map_err(|error| {
+            not_made(
+                error,
+                "add tables to the publication",
+                names,
+                missing.first().copied(),
+                &add,
+            )
+        })?;
     }
     let added = missing.into_iter().cloned().collect();
     let found = Publication::find(client, name).await?;
-    match found.and_then(|found| streams.iter().find_map(|stream| found.lacks(stream, name))) {
+    match found.and_then(|found| streams.iter().find_map(|stream| found.lacks(stream, &[], name))) {
         Some(lacking) => Err(lacking.into()),
         None => Ok(Ensured::Added(added)),
     }
 }
 
-/// Removes a publication; whether there was one.
+/// Why a publication was not made or changed: for want of privileges that only the tables' owner has, with the statement.
+fn not_made(
+    error: tokio_postgres::Error,
+    doing: &'static str,
+    names: &Names,
+    stream: Option<&StreamId>,
+    statement: &str,
+) -> api::Error {
+    use tokio_postgres::error::SqlState;
+    match stream {
+        Some(stream) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
+            let lacks = "may not";
+            api::Error::from(Error::NotOwner {
+                stream: stream.clone(),
+                publication: names.publication.clone(),
+                lacks,
+                statement: statement.to_owned(),
+            })
+            .caused_by(error)
+        }
+        _ => sql(doing)(error),
+    }
+}
+
+/// Removes a publication; whether there was one that the role may remove. Somebody else's stays.
 pub(crate) async fn drop(client: &Client, name: &str) -> api::Result<bool> {
-    if Publication::find(client, name).await?.is_none() {
+    if Publication::find(client, name)
+        .await?
+        .is_none_or(|found| !found.is_ours)
+    {
         return Ok(false);
     }
     client

@@ -16,6 +16,8 @@ pub(crate) type NextPage = api::NextPage<Key>;
 pub(crate) enum Cut {
     /// Page by page in key order, each page exact as of the window that it was read in.
     ByKey,
+    /// Not at all: only what changes from now on.
+    Nothing,
     /// All of it from one window, in the order in which it lies on disk; a kill starts it again.
     OneWindow,
 }
@@ -29,10 +31,11 @@ pub(crate) struct Incarnation {
 }
 
 impl Cut {
-    /// What is stored with the stream's state: `k` or `w`, then oid and file of the table, each a big-endian 32-bit integer.
+    /// What is stored with the stream's state: `k`, `n` or `w`, then oid and file of the table, each a big-endian 32-bit integer.
     pub(crate) fn encode(self, of: Incarnation) -> Vec<u8> {
         let cut: u8 = match self {
             Cut::ByKey => b'k',
+            Cut::Nothing => b'n',
             Cut::OneWindow => b'w',
         };
         let mut out = vec![cut];
@@ -47,6 +50,7 @@ impl Cut {
         let filenode: &[u8; 4] = rest.try_into().ok()?;
         let cut = match cut {
             b'k' => Cut::ByKey,
+            b'n' => Cut::Nothing,
             b'w' => Cut::OneWindow,
             _ => return None,
         };
@@ -90,6 +94,12 @@ impl Read {
             since: Instant::now(),
             destinations: None,
         }
+    }
+
+    /// A read of no rows, which ends as it begins.
+    pub(crate) fn of_nothing(stream: StreamId, run: u32) -> Self {
+        let of = Incarnation { oid: 0, filenode: 0 };
+        Read::resume(stream, run, Cut::Nothing, of, vec![Some((0, Bound::End))])
     }
 
     /// Goes on with a read of which destinations hold pages: for each the number of its last page and that page's end,
@@ -153,7 +163,7 @@ impl Read {
     pub(crate) fn page_of(&self, key: &[KeyValue]) -> Page {
         match self.cut {
             Cut::ByKey => self.pages.page_of(|end| end.values.as_slice() < key),
-            Cut::OneWindow => Page::new(0, Page::UNREAD),
+            Cut::Nothing | Cut::OneWindow => Page::new(0, Page::UNREAD),
         }
     }
 }
@@ -174,7 +184,7 @@ mod tests {
     #[test]
     fn cut_is_the_same_after_it_was_stored() {
         let file = Incarnation { oid: 1, filenode: 2 };
-        for cut in [Cut::ByKey, Cut::OneWindow] {
+        for cut in [Cut::ByKey, Cut::Nothing, Cut::OneWindow] {
             assert_eq!(Cut::decode(&cut.encode(file)), Some((cut, file)));
         }
         assert_eq!(Cut::decode(b"k123"), None);

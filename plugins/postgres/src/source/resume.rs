@@ -189,6 +189,13 @@ fn reads(plan: &Plan, standing: &[(&Held, Order)]) -> api::Result<(Vec<Read>, Ve
                 Some((Cut::ByKey, _)) if given_up.is_empty() => {
                     going_on.entry(*run).or_default().push((held.destination.clone(), at));
                 }
+                Some((Cut::Nothing, _)) => {
+                    let at_end = Some((0, Bound::End));
+                    going_on
+                        .entry(*run)
+                        .or_default()
+                        .push((held.destination.clone(), at_end));
+                }
                 // Nothing of it was taken yet, so any window serves.
                 Some((Cut::OneWindow, _)) if at.is_none() => {
                     going_on.entry(*run).or_default().push((held.destination.clone(), None));

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use model::StreamId;
 use schemars::JsonSchema;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -39,6 +40,9 @@ pub struct PostgresSourceSpec {
     /// directory, so that less is left to send at the commit; otherwise they wait on the server's disk.
     #[serde(default)]
     pub streaming: bool,
+    /// Passes on what applications write with `pg_logical_emit_message`, as a stream of its own. Not together with `streaming`.
+    #[serde(default)]
+    pub messages: Option<MessagesSpec>,
     /// How many connections read existing rows at the same time, from one snapshot.
     #[serde(default = "default_connections")]
     #[schemars(range(min = 1, max = 64))]
@@ -59,6 +63,39 @@ pub struct PostgresSourceSpec {
     #[serde(default = "default_window_wait", deserialize_with = "duration")]
     #[schemars(with = "String", extend("x-unit" = "duration"), example = "5s")]
     pub window_wait: Duration,
+}
+
+/// Which logical messages are passed on, and as which stream.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MessagesSpec {
+    /// Those with one of these prefixes; one that ends in `*` means all that begin so. All messages if empty.
+    #[serde(default)]
+    pub prefixes: Vec<String>,
+    /// What the stream is called.
+    #[serde(default = "default_messages_stream")]
+    #[schemars(length(min = 1))]
+    pub stream: String,
+}
+
+impl Default for MessagesSpec {
+    fn default() -> Self {
+        MessagesSpec {
+            prefixes: Vec::new(),
+            stream: default_messages_stream(),
+        }
+    }
+}
+
+impl MessagesSpec {
+    pub(crate) fn stream_id(&self) -> StreamId {
+        StreamId::parse(&self.stream)
+    }
+}
+
+/// No table of a schema has this id, because it has no schema.
+fn default_messages_stream() -> String {
+    "_messages".to_owned()
 }
 
 /// In which order existing rows are read.

@@ -127,20 +127,32 @@ pub(crate) async fn not_created(settings: &Settings, error: ReplicationError, wa
     Error::NoWindow { why }.into()
 }
 
-/// Who holds up the creation of a slot: the oldest transaction that has written something.
+/// Who holds up the creation of a slot: the oldest transaction that has written something. Every role may see who holds which
+/// transaction id, but not since when others' sessions do.
 async fn blocker(settings: &Settings) -> api::Result<String> {
     let client = settings.connect().await?;
     let row = client
         .query_opt(
-            "SELECT pid, coalesce(usename::text, backend_type), coalesce(extract(epoch FROM clock_timestamp() - xact_start), 0)::int8
-             FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid() ORDER BY xact_start LIMIT 1",
+            "SELECT l.pid, coalesce(a.usename::text, a.backend_type, 'another role'), p.gid,
+                    extract(epoch FROM clock_timestamp() - coalesce(a.xact_start, p.prepared))::int8
+             FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+             LEFT JOIN pg_prepared_xacts p ON p.transaction = l.transactionid
+             WHERE l.locktype = 'transactionid' AND l.mode = 'ExclusiveLock' AND l.granted AND l.pid IS DISTINCT FROM pg_backend_pid()
+             ORDER BY age(l.transactionid) DESC LIMIT 1",
             &[],
         )
         .await
         .map_err(sql("look for running transactions"))?;
     Ok(row.map_or_else(String::new, |row| {
-        let (pid, user, seconds): (i32, String, i64) = (row.get(0), row.get(1), row.get(2));
-        format!(": process {pid} of `{user}` has a transaction open for {seconds} s")
+        let (pid, user): (Option<i32>, String) = (row.get(0), row.get(1));
+        let (prepared, seconds): (Option<String>, Option<i64>) = (row.get(2), row.get(3));
+        // Only a role that may see others' sessions is told since when.
+        let since = seconds.map_or_else(String::new, |seconds| format!(" for {seconds} s"));
+        match (pid, prepared) {
+            (_, Some(name)) => format!(": the transaction prepared as `{name}` is open{since}"),
+            (Some(pid), None) => format!(": process {pid} of `{user}` has a transaction open{since}"),
+            (None, None) => String::new(),
+        }
     }))
 }
 

@@ -14,6 +14,17 @@ macro_rules! app {
 }
 pub(crate) use app;
 
+/// Read by the role that owns the tables.
+macro_rules! owner {
+    ($schema:expr, $streams:expr) => {
+        match App::as_owner($schema, &$streams).await {
+            Some(app) => app,
+            None => return,
+        }
+    };
+}
+pub(crate) use owner;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn truncate_of_several_tables_empties_each_and_rows_that_follow_stay() {
     let app = app!(

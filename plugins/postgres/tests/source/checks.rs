@@ -1,6 +1,6 @@
 //! What is found wrong, and the statement that mends it.
 
-use crate::changes::app;
+use crate::changes::owner;
 use crate::driver::App;
 
 /// Every finding, one a line.
@@ -16,7 +16,7 @@ async fn findings(app: &App) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tables_that_cannot_be_published_are_named_with_their_remedy() {
-    let app = app!(
+    let app = owner!(
         "CREATE TABLE bare(id int); CREATE TABLE nothing(id int PRIMARY KEY); ALTER TABLE nothing REPLICA IDENTITY NOTHING;
          CREATE TABLE full_rows(id int); ALTER TABLE full_rows REPLICA IDENTITY FULL; CREATE TABLE orders(id int PRIMARY KEY);
          CREATE UNLOGGED TABLE fleeting(id int PRIMARY KEY)",
@@ -29,7 +29,7 @@ async fn tables_that_cannot_be_published_are_named_with_their_remedy() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn publication_of_another_that_shows_less_is_refused() {
-    let mut app = app!(
+    let mut app = owner!(
         "CREATE TABLE a(id int PRIMARY KEY, v text); CREATE TABLE b(id int PRIMARY KEY); CREATE TABLE c(id int PRIMARY KEY);
          CREATE PUBLICATION theirs FOR TABLE a WHERE (id > 5), b WITH (publish = 'insert, update')",
         ["a", "b", "c"]
@@ -40,7 +40,7 @@ async fn publication_of_another_that_shows_less_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_leave_to_create_the_statements_are_shown() {
-    let mut app = app!("CREATE TABLE a(id int PRIMARY KEY)", ["a"]);
+    let mut app = owner!("CREATE TABLE a(id int PRIMARY KEY)", ["a"]);
     app.spec["create"] = false.into();
     insta::assert_snapshot!(findings(&app).await);
     let refused = app.open(&[], &api::Share::alone(1 << 20)).await.err().unwrap();

@@ -28,7 +28,9 @@ impl Harness {
     async fn create(&self) {
         let tables = "CREATE TABLE orders(id bigint PRIMARY KEY, name text);
                       CREATE TABLE lines(id bigint PRIMARY KEY, name text);";
-        self.database.run(tables).await;
+        self.database
+            .run(&format!("SET ROLE {}; {tables}", self.database.owner()))
+            .await;
     }
 
     fn table(stream: usize) -> &'static str {
@@ -40,7 +42,7 @@ impl Harness {
 impl SourceHarness for Harness {
     fn source(&self) -> Box<dyn Source> {
         let spec = serde_json::json!({
-            "url": self.database.url(),
+            "url": self.database.url_of(&self.database.owner()),
             "slot": self.database.slot(),
             "page_rows": 37,
             "window_wait": "30s",

@@ -44,7 +44,10 @@ impl Database {
         let server = server()?;
         let name = format!("db{}", COUNT.fetch_add(1, Ordering::Relaxed));
         let admin = connect(&server.url("postgres")).await;
-        admin.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
+        let create = format!("CREATE ROLE owner_{name} LOGIN REPLICATION; CREATE DATABASE {name} OWNER owner_{name}");
+        for statement in create.split("; ") {
+            admin.batch_execute(statement).await.unwrap();
+        }
         Some(Database::at(server.url(&name), &name))
     }
 
@@ -62,8 +65,19 @@ impl Database {
         format!("slot_{}", self.name)
     }
 
+    /// As the superuser.
     pub(crate) fn url(&self) -> String {
         self.url.clone()
+    }
+
+    /// As another role.
+    pub(crate) fn url_of(&self, role: &str) -> String {
+        self.url.replacen("postgres@", &format!("{role}@"), 1)
+    }
+
+    /// The role that owns the database, which may replicate, and is no superuser.
+    pub(crate) fn owner(&self) -> String {
+        format!("owner_{}", self.name)
     }
 
     pub(crate) async fn client(&self) -> Arc<Client> {
@@ -104,7 +118,8 @@ impl Database {
             .batch_execute(&format!("DROP DATABASE {name} WITH (FORCE)"))
             .await
             .unwrap();
-        admin.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
+        let create = format!("CREATE DATABASE {name} OWNER owner_{name}");
+        admin.batch_execute(&create).await.unwrap();
     }
 }
 

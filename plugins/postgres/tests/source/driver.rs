@@ -8,9 +8,10 @@ use api::conformance::{Row, Session, sample};
 use api::testing::Replica;
 use api::{
     BuildContext, Context, DestinationOptions, Held, Kept, Lane, Opened, Plan, PlannedStream, ReadExisting, Reader,
-    Share, Source, SourceConnector, SourceControl, Verdict,
+    Share, Source, SourceConnector, SourceControl, Verdict, WriteMode,
 };
 use highwater_plugin_postgres::PostgresSourceConnector;
+use highwater_plugin_postgres::source::least_privilege;
 use model::{Body, ChangeSet, Checkpoint, Control, StreamId};
 use test_systems::Postgres;
 use tokio_util::sync::CancellationToken;
@@ -34,22 +35,38 @@ pub(crate) struct App {
 }
 
 impl App {
-    /// `None` if there is no server.
+    /// Read by the role of least privilege. `None` if there is no server.
     pub(crate) async fn new(schema: &str, streams: &[&str]) -> Option<Self> {
         let database = Database::new().await?;
         database.run(schema).await;
-        let pipeline = database.name.clone();
-        Some(App {
+        let role = format!("reader_{}", database.name);
+        let tables: Vec<StreamId> = streams.iter().map(|name| public(name)).collect();
+        for statement in least_privilege(&role, &database.name, "highwater_shop", &tables) {
+            database.run(&statement).await;
+        }
+        Some(App::read_by(&role, database, streams))
+    }
+
+    /// Read by the role that owns the tables, which makes the publication.
+    pub(crate) async fn as_owner(schema: &str, streams: &[&str]) -> Option<Self> {
+        let database = Database::new().await?;
+        let owner = database.owner();
+        database.run(&format!("SET ROLE {owner}; {schema}")).await;
+        Some(App::read_by(&owner, database, streams))
+    }
+
+    fn read_by(role: &str, database: Database, streams: &[&str]) -> Self {
+        App {
             spec: serde_json::json!({
-                "url": database.url(),
-                "slot": format!("slot_{pipeline}"),
+                "url": database.url_of(role),
+                "slot": database.slot(),
                 "page_rows": 100,
                 "window_wait": "30s",
             }),
             database,
             streams: streams.iter().map(|name| PlannedStream::new(public(name))).collect(),
             changeset_bytes_max: 1 << 20,
-        })
+        }
     }
 
     /// A database of a server of the test's own.
@@ -138,13 +155,24 @@ impl Run {
     }
 
     pub(crate) async fn with_memory(app: &App, replica: &Replica, memory: &Share) -> Run {
+        Self::with(app, replica, memory, DestinationOptions::default()).await
+    }
+
+    /// One whose destination appends, so that nothing hides what comes twice.
+    pub(crate) async fn appending(app: &App, replica: &Replica) -> Run {
+        let options = DestinationOptions {
+            write: Some(WriteMode::Append),
+            ..DestinationOptions::default()
+        };
+        Self::with(app, replica, &Share::alone(16 << 20), options).await
+    }
+
+    async fn with(app: &App, replica: &Replica, memory: &Share, options: DestinationOptions) -> Run {
         let lane = Lane {
             take_over: true,
             ..sample::lane()
         };
-        let session = Session::open(replica.destination(DestinationOptions::default()), &lane)
-            .await
-            .unwrap();
+        let session = Session::open(replica.destination(options), &lane).await.unwrap();
         let held = Held {
             destination: lane.destination.clone(),
             checkpoint: session.checkpoint().clone(),

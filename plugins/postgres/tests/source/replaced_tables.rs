@@ -2,12 +2,12 @@
 
 use api::testing::Replica;
 
-use crate::changes::app;
+use crate::changes::owner;
 use crate::driver::{App, Run, public};
 
 /// Does this to a table of which some pages were read, and goes on: the destination ends as the source is.
 async fn reads_what_is_there_after(ddl: &str) {
-    let app = app!(
+    let app = owner!(
         "CREATE TABLE t(id int PRIMARY KEY, v text); INSERT INTO t SELECT g, 'old' FROM generate_series(1, 5000) g",
         ["t"]
     );
@@ -60,7 +60,7 @@ case!(
 /// PostgreSQL itself refuses it: what is published has to be logged.
 #[tokio::test(flavor = "multi_thread")]
 async fn table_that_is_read_cannot_become_unlogged() {
-    let app = app!("CREATE TABLE t(id int PRIMARY KEY, v text)", ["t"]);
+    let app = owner!("CREATE TABLE t(id int PRIMARY KEY, v text)", ["t"]);
     let mut run = Run::start(&app, &Replica::new()).await;
     run.until_equal(&app, &["t"]).await;
     let client = app.database.client().await;
@@ -71,7 +71,7 @@ async fn table_that_is_read_cannot_become_unlogged() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn table_made_anew_while_nothing_ran_is_published_and_read_again() {
-    let app = app!(
+    let app = owner!(
         "CREATE TABLE t(id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'old')",
         ["t"]
     );

@@ -3,7 +3,7 @@
 use api::testing::Replica;
 use api::{Held, Share, Verdict};
 
-use crate::changes::app;
+use crate::changes::{app, owner};
 use crate::driver::{App, DEADLINE, Run, public};
 
 async fn flushed(app: &App) -> String {
@@ -66,7 +66,7 @@ async fn slot_that_was_moved_on_is_a_hard_stop() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn forget_removes_slot_and_publication_and_says_so() {
-    let app = app!("CREATE TABLE t(id int PRIMARY KEY, v text)", ["t"]);
+    let app = owner!("CREATE TABLE t(id int PRIMARY KEY, v text)", ["t"]);
     let mut run = Run::start(&app, &Replica::new()).await;
     run.until_equal(&app, &["t"]).await;
     drop(run);

@@ -47,6 +47,21 @@ impl<'a> Tuple<'a> {
         })
     }
 
+    /// A row of values in their binary form, none of them NULL, written into `room`.
+    pub(crate) fn of_binary<const N: usize>(values: [&[u8]; N], room: &'a mut Vec<u8>) -> Self {
+        room.clear();
+        for value in values {
+            room.push(b'b');
+            // No value is larger than a message of the protocol, which has a length of 31 bits.
+            room.extend_from_slice(&u32::try_from(value.len()).unwrap_or(u32::MAX).to_be_bytes());
+            room.extend_from_slice(value);
+        }
+        Tuple {
+            column_count: u16::try_from(N).unwrap_or(u16::MAX),
+            bytes: room,
+        }
+    }
+
     /// How many cells there are.
     pub fn column_count(&self) -> usize {
         usize::from(self.column_count)

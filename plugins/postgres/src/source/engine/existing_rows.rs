@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use api::{PlannedStream, ReadProgress, Snapshot};
-use model::{Batch, ChangeSet, Control, Delta, Order, Page, Part, StreamId, StreamState, Timestamp};
+use model::{Batch, ChangeSet, Control, Delta, Order, Page, Part, StreamId, StreamSchema, StreamState, Timestamp};
 use tokio::task::JoinError;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -42,6 +42,16 @@ impl Engine {
         let Some(planned) = self.planned(stream).cloned() else {
             return Ok(());
         };
+        if let Some(messages) = self.setup.messages.as_ref().filter(|messages| messages.is(stream)) {
+            let schema = Arc::clone(&messages.relation.shape.schema);
+            // What a destination has of them cannot be read again.
+            let request = Request {
+                empty_first: false,
+                ..request.clone()
+            };
+            let read = Read::of_nothing(stream.clone(), request.run);
+            return self.announce(read, schema, &request).await;
+        }
         let Some(table) = Table::find(&self.setup.client, stream.schema().unwrap_or_default(), stream.name()).await?
         else {
             tracing::warn!(
@@ -54,9 +64,6 @@ impl Engine {
         };
         let publication = self.publication_with(stream).await?;
         let shape = self.shape_of(&planned, &table, publication.as_ref()).await?;
-        if request.destinations.is_none() {
-            self.reads.retain(|read| &read.stream != stream);
-        }
         let choice = choose(&self.setup.client, &table, &shape, &self.setup.spec).await;
         let cut = choice.cut;
         let of = Incarnation {
@@ -65,7 +72,10 @@ impl Engine {
         };
         let mut read = Read::new(stream.clone(), request.run, cut, of);
         if planned.snapshot == Snapshot::Skip && !request.empty_first {
-            read = Read::resume(stream.clone(), request.run, cut, of, vec![Some((0, Bound::End))]);
+            read = Read {
+                of,
+                ..Read::of_nothing(stream.clone(), request.run)
+            };
         } else {
             tracing::debug!(
                 pipeline = self.setup.names.pipeline,
@@ -76,10 +86,19 @@ impl Engine {
             );
             read.row_count_estimated = choice.row_count_estimated;
         }
+        self.announce(read, Arc::clone(&shape.schema), request).await
+    }
+
+    /// Says that a read begins.
+    async fn announce(&mut self, mut read: Read, schema: Arc<StreamSchema>, request: &Request) -> Result<(), Ended> {
+        let (stream, state) = (read.stream.clone(), read.cut.encode(read.of));
+        if request.destinations.is_none() {
+            self.reads.retain(|read| read.stream != stream);
+        }
         read.destinations.clone_from(&request.destinations);
         self.reads.push(read);
         let control = Control::BeginRead {
-            schema: Arc::clone(&shape.schema),
+            schema,
             run: request.run,
             destinations: request.destinations.clone(),
             empty_first: request.empty_first,
@@ -87,7 +106,7 @@ impl Engine {
         let to = position::log_position(self.upto, self.setup.timeline);
         let delta = self
             .moved_to(to)
-            .with_stream(stream.clone(), StreamState::reading(request.run, cut.encode(of)));
+            .with_stream(stream, StreamState::reading(request.run, state));
         self.emit_control(delta, control).await?;
         self.publish_reads();
         Ok(())
@@ -284,6 +303,7 @@ impl Engine {
             let of = read.of;
             let frontier = match read.cut {
                 Cut::ByKey => Frontier::Keys(read.pages.clone()),
+                Cut::Nothing => continue,
                 Cut::OneWindow => Frontier::Blocks { next: 0, count: None },
             };
             match (planned, table) {
@@ -332,7 +352,7 @@ impl Engine {
             let PagePart { rows, memory, is_last } = part?;
             let read = &self.reads[i];
             let (number, end) = match page.cut {
-                Cut::ByKey => (page.number, page.end.clone()),
+                Cut::ByKey | Cut::Nothing => (page.number, page.end.clone()),
                 // Told apart by number alone, and never read again: a page here is what fits a changeset.
                 Cut::OneWindow => {
                     let number = read.next_page().map_or(1, |next| next.number);

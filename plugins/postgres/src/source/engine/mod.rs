@@ -33,6 +33,7 @@ use self::verification::Viewing;
 use super::changes::{Pending, Relation};
 use super::emitter::{Emitter, Ended};
 use super::error::Error;
+use super::messages::Messages;
 use super::position;
 use super::reads::{Read, Request};
 use super::shape::KeyFacts;
@@ -78,6 +79,7 @@ pub(crate) struct Setup {
     pub(crate) emitter: Emitter,
     pub(crate) stream: Stream,
     pub(crate) streamed: Streamed,
+    pub(crate) messages: Option<Messages>,
 }
 
 /// The transaction whose rows arrive.
@@ -284,7 +286,7 @@ impl Engine {
         };
         match frame {
             Some(Frame::Data(data)) => {
-                self.receive(&data.bytes).await?;
+                self.receive(&data.bytes, data.sent_at).await?;
                 self.take_more(data.bytes.len()).await?;
             }
             Some(Frame::Keepalive(keepalive)) => {
@@ -311,7 +313,7 @@ impl Engine {
             match self.setup.stream.try_next().map_err(api::Error::from)? {
                 Some(Frame::Data(data)) => {
                     taken_bytes += data.bytes.len();
-                    self.receive(&data.bytes).await?;
+                    self.receive(&data.bytes, data.sent_at).await?;
                 }
                 // Inside a transaction it says nothing that could be used.
                 Some(Frame::Keepalive(_)) => {}

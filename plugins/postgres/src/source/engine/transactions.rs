@@ -8,12 +8,13 @@ use api::PlannedStream;
 use model::{ChangeSet, Control, Delta, Order, Page, PageTags, Part, Place, StreamId, Timestamp};
 
 use super::{Beyond, Engine, Transaction};
-use crate::replication::pgoutput::{self, Message};
+use crate::replication::pgoutput::{self, Logical, Message};
 use crate::replication::{Lsn, ServerTime};
 use crate::source::catalogue::Table;
 use crate::source::changes::{Pending, Relation, Row, moves_in_part};
 use crate::source::emitter::Ended;
 use crate::source::error::{Error, types_failed};
+use crate::source::messages;
 use crate::source::position;
 use crate::source::reads::Request;
 use crate::source::shape::{KeyFacts, SourceColumn, StreamShape, type_of};
@@ -37,14 +38,15 @@ impl Engine {
                 self.row(delete.relation, Row::Delete(delete.old)).await?;
             }
             Message::Truncate(truncate) => self.truncate(truncate.relations().collect()).await?,
-            // Types are looked up by oid when a relation names them; origins and logical messages are not asked for.
+            Message::Logical(message) => self.message(&message).await?,
+            // Types are looked up by oid when a relation names them; origins are not asked for.
             _ => {}
         }
         Ok(())
     }
 
     /// Everything of a session, of which blocks of running transactions are kept.
-    pub(super) async fn receive(&mut self, bytes: &[u8]) -> Result<(), Ended> {
+    pub(super) async fn receive(&mut self, bytes: &[u8], sent_at: ServerTime) -> Result<(), Ended> {
         let message = self
             .decoder
             .decode(bytes)
@@ -63,6 +65,7 @@ impl Engine {
                 self.begin_or_wait(commit.commit_lsn, time, Some((xid, commit.end_lsn)))
                     .await?;
             }
+            Message::Logical(message) if !message.is_transactional => self.lone_message(&message, sent_at).await?,
             message => match (streamed.current, xid_of(&message)) {
                 (Some(_), Some(subxid)) => streamed.keep(subxid, bytes).await?,
                 _ => self.take(message).await?,
@@ -137,7 +140,7 @@ impl Engine {
     }
 
     pub(super) async fn row(&mut self, relation: u32, row: Row<'_>) -> Result<(), Ended> {
-        let Some(transaction) = &mut self.transaction else {
+        let Some(transaction) = &self.transaction else {
             return Err(self.bad("a row outside a transaction"));
         };
         let (order, time) = (transaction.order(), transaction.time);
@@ -149,7 +152,6 @@ impl Engine {
             Some(None) => return Ok(()),
             None => return Err(self.bad("a row of a relation that was not described")),
         };
-        transaction.has_rows = true;
         let unwhole = self
             .reads
             .iter()
@@ -157,16 +159,79 @@ impl Engine {
         if let Some(i) = unwhole {
             self.read_again_before(i, order).await?;
         }
+        self.push(&relation, row, order, time).await?;
+        if self.pending.bytes() >= self.changeset_max() {
+            self.emit_part(order).await?;
+        }
+        Ok(())
+    }
+
+    async fn push(
+        &mut self,
+        relation: &Arc<Relation>,
+        row: Row<'_>,
+        order: Order,
+        time: Timestamp,
+    ) -> Result<(), Ended> {
+        if let Some(transaction) = &mut self.transaction {
+            transaction.has_rows = true;
+        }
         if self.memory.is_none() {
             let also = (!self.is_inside).then_some(&self.setup.shared.closing);
             let memory = self.setup.emitter.reserve(self.changeset_max(), also).await?;
             self.memory = Some(memory);
         }
-        self.pending.push(&relation, row, order, time, &self.reads)?;
+        Ok(self.pending.push(relation, row, order, time, &self.reads)?)
+    }
+
+    /// The stream of messages, if this one is passed on.
+    fn messages_for(&self, message: &Logical<'_>) -> Option<Arc<Relation>> {
+        let messages = self.setup.messages.as_ref()?;
+        messages.wants(message.prefix).then(|| Arc::clone(&messages.relation))
+    }
+
+    /// A message that belongs to the transaction.
+    async fn message(&mut self, message: &Logical<'_>) -> Result<(), Ended> {
+        let Some(transaction) = &self.transaction else {
+            return Err(self.bad("a message of a transaction outside one"));
+        };
+        let (order, time) = (transaction.order(), transaction.time);
+        let Some(relation) = self.messages_for(message).filter(|_| order > self.announced) else {
+            return Ok(());
+        };
+        let mut room = Vec::new();
+        let row = Row::Insert(messages::row(message, &mut room));
+        self.push(&relation, row, order, time).await?;
         if self.pending.bytes() >= self.changeset_max() {
             self.emit_part(order).await?;
         }
         Ok(())
+    }
+
+    /// A message that belongs to no transaction. It is never cut from what is before it, for there is no place in the log
+    /// between its order and the one before that the server could go on from.
+    async fn lone_message(&mut self, message: &Logical<'_>, sent_at: ServerTime) -> Result<(), Ended> {
+        if self.transaction.is_some() {
+            return Err(self.bad("a message of no transaction inside one"));
+        }
+        let at = messages::place_of(message);
+        let Some(relation) = self
+            .messages_for(message)
+            .filter(|_| position::order_at(at) > self.announced)
+        else {
+            self.reach(message.lsn);
+            return Ok(());
+        };
+        if self.pending.bytes() + message.content.len() >= self.changeset_max() {
+            self.flush().await?;
+        }
+        // The log does not say when it was written.
+        self.begin(at, time_of(sent_at));
+        let mut room = Vec::new();
+        let row = Row::Insert(messages::row(message, &mut room));
+        self.push(&relation, row, position::order_at(at), time_of(sent_at))
+            .await?;
+        self.commit(message.lsn).await
     }
 
     /// A row moves into a page of this read without all of its values. Whoever holds that page could not make the row, so the
