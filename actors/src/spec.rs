@@ -32,6 +32,8 @@ pub struct PipelineSpec {
     pub window_max_bytes: usize,
     /// A directory for the source's temporary files; it is emptied, and belongs to nobody else.
     pub scratch: PathBuf,
+    /// Whether the run ends where the source stands.
+    pub once: bool,
     /// Times and sizes that have good defaults.
     pub limits: Limits,
 }

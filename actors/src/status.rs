@@ -612,7 +612,8 @@ impl Facts {
         }
     }
 
-    /// Now minus the commit time of the oldest change that is not durable; 0 when durable = head. What was not received yet
+    /// Where the source's positions are times, the age of the durable one. Else:
+    /// now minus the commit time of the oldest change that is not durable; 0 when durable = head. What was not received yet
     /// counts from the probe that first saw the head beyond the durable mark.
     fn lag_seconds(&self, d: &DestinationFacts) -> Option<f64> {
         let now = SystemTime::now();
@@ -621,6 +622,14 @@ impl Facts {
         for mark in &head.marks {
             let durable = d.durable.mark(&Partition::Log(Arc::clone(&mark.log)));
             if durable.covers(mark.order) {
+                continue;
+            }
+            if head.unit == LagUnit::Micros {
+                let since = |micros: u64| unix_seconds(now) - micros as f64 / 1e6;
+                lag = lag.max(match durable {
+                    Mark::At(order) if order.key() > 0 => since(order.key()),
+                    _ => self.started.elapsed().as_secs_f64(),
+                });
                 continue;
             }
             let received = self

@@ -92,6 +92,7 @@ impl Rig {
             destinations,
             window_max_bytes,
             scratch: dir.join("scratch"),
+            once: false,
             limits: Limits {
                 probe_interval: Duration::from_millis(200),
                 ..Limits::default()

@@ -125,7 +125,8 @@ pub enum Body {
     Control(Control),
 }
 
-/// The transaction that a control is a part of. Rows say it themselves, in their commits.
+/// The transaction that a control is a part of, or the place of one that moves no position. Rows say it themselves, in their
+/// commits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// The log.

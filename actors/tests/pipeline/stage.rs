@@ -113,6 +113,7 @@ impl Stage {
             destinations,
             window_max_bytes: self.window_max_bytes,
             scratch: self.scratch.path().join("shop"),
+            once: false,
             limits: self.limits,
         };
         Runtime::start(RuntimeSpec {

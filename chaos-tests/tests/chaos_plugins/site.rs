@@ -31,7 +31,8 @@ pipelines:
       spec:
         plugin: { registry: local, path: ./python-source, spec: { data: ./data.json } }
         name: sample
-      streams: [people, people_notes]
+        incremental: true
+      streams: [people, people_notes, events]
 
     destinations:
       copy:
@@ -64,6 +65,8 @@ pub struct Site {
     pub run: Run,
     dir: tempfile::TempDir,
     expected: People,
+    /// So many events there are. They only ever become more, and a sync brings those behind its cursor.
+    events: i64,
 }
 
 impl Site {
@@ -81,6 +84,7 @@ impl Site {
             run,
             dir,
             expected: People::new(),
+            events: 0,
         }))
     }
 
@@ -89,7 +93,8 @@ impl Site {
         let (rows, version) = (rng.random_range(100..3_000), rng.random_range(0..1_000_000));
         let version = format!(" v{version}");
         self.expected = (0..rows).map(|id| (id, format!("name {id}{version}"))).collect();
-        let data = json!({"rows": rows, "version": version, "pause": 0.003});
+        self.events += rng.random_range(0..800);
+        let data = json!({"rows": rows, "events": self.events, "version": version, "pause": 0.003});
         std::fs::write(self.file("data.json"), data.to_string())
     }
 
@@ -164,6 +169,23 @@ impl Site {
             }
             self.run.checked(1);
         }
+        // A cursor that ran ahead of its rows would leave a hole.
+        let events = [
+            ("copy", self.copy("events", "id", "name")?),
+            ("theirs", self.theirs("events", "id", "name")?),
+            ("lake", self.lake("events", "id", "name")?),
+        ];
+        for (name, events) in events {
+            if !events.keys().copied().eq(0..self.events) {
+                let missing = (0..self.events).find(|id| !events.contains_key(id));
+                self.fail(&format!(
+                    "{name} has {} events of {}; first that is missing {missing:?}",
+                    events.len(),
+                    self.events
+                ));
+            }
+            self.run.checked(1);
+        }
         Ok(())
     }
 
@@ -211,7 +233,7 @@ impl Site {
                 for row in 0..batch.num_rows() {
                     match op.value(row) {
                         "truncate" | "begin_read" => people.clear(),
-                        "read" => {
+                        "read" | "update" => {
                             let key = keys.map_or(-1, |keys| keys.value(row));
                             people.insert(key, values.value(row).to_owned());
                         }

@@ -22,6 +22,8 @@ pub struct Context {
     /// Whether a reader of another process that holds on to the source is to be ended: the user said so, and every destination
     /// is ours already, so that it can do no harm.
     pub take_over: bool,
+    /// Whether the run ends where the source stands: one that reads on a schedule reads once, now, and ends.
+    pub once: bool,
     /// Cancelled when the reader should end; a reader that waits for something slow watches it.
     pub stop: CancellationToken,
 }
@@ -82,6 +84,12 @@ impl Kept {
                 with,
             })
         });
+    }
+
+    /// Forgets what was put under a name and has not become visible yet. A source that is opened anew goes on from what every
+    /// destination covers, and so must not see what one of them may lack.
+    pub fn withdraw(&self, key: &str) {
+        self.with(|state| state.waiting.retain(|value| value.key != key));
     }
 
     /// For the checkpointer: moves every value whose checkpoint `everywhere` covers into the stored set, and returns that

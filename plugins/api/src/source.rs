@@ -200,6 +200,8 @@ pub enum LagUnit {
     Bytes,
     /// Rows of change table, or messages.
     Rows,
+    /// Time: the key is a Unix time in microseconds, and the head is now. The lag is the age of what is durable.
+    Micros,
     /// Nothing that could be subtracted.
     None,
 }

@@ -13,6 +13,7 @@ pub(crate) const LOST_BATCH: &str = "E0808";
 pub(crate) const TABLE: &str = "E0809";
 pub(crate) const REGISTRY: &str = "E0810";
 pub(crate) const UNSUPPORTED: &str = "E0811";
+pub(crate) const OTHER_FILE: &str = "E0812";
 
 /// Those of every role.
 pub const CODES: &[Code] = &[
@@ -81,5 +82,11 @@ tables are complete. Rows that the failed read did not meet are kept, not remove
         id: UNSUPPORTED,
         title: "a plugin cannot do what is asked",
         explain: "The pipeline asks for something that the plugin, or the plugin protocol, does not have. The message says what.",
+    },
+    Code {
+        id: OTHER_FILE,
+        title: "a plugin's file is not the one that was meant",
+        explain: "The configuration says which SHA-256 the plugin's file has (`sha256`), and the file has another one, so it was not started. If \
+the plugin was updated on purpose, put the new sum into the configuration (`sha256sum FILE` prints it); if not, find out who changed it.",
     },
 ];

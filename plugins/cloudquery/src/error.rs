@@ -73,8 +73,17 @@ pub(crate) enum Error {
         seconds: u64,
         source: Box<LastWords>,
     },
+    #[error("cannot listen for the cursors of plugin `{plugin}`")]
+    Backend { plugin: String, source: std::io::Error },
     #[error("cannot use plugin `{plugin}`: it speaks versions {versions:?} of the protocol, not 3")]
     Version { plugin: String, versions: Vec<i32> },
+    #[error("cannot start plugin `{plugin}`: `{}` has SHA-256 {found}, expected {expected}", path.display())]
+    OtherFile {
+        plugin: String,
+        path: PathBuf,
+        expected: String,
+        found: String,
+    },
     #[error("cannot get plugin `{plugin}` from registry `{registry}`: {what}")]
     Registry {
         plugin: String,
@@ -146,7 +155,9 @@ impl Error {
         match self {
             Error::Start { plugin, .. }
             | Error::NotReady { plugin, .. }
+            | Error::Backend { plugin, .. }
             | Error::Version { plugin, .. }
+            | Error::OtherFile { plugin, .. }
             | Error::Registry { plugin, .. }
             | Error::Call { plugin, .. }
             | Error::Deadline { plugin, .. }
@@ -169,11 +180,16 @@ impl Error {
                 Retry::Operator,
                 Some("set `path` to the plugin's executable; `chmod +x` if it is a script".to_owned()),
             ),
-            Error::NotReady { .. } => (codes::NOT_READY, Retry::After, None),
+            Error::NotReady { .. } | Error::Backend { .. } => (codes::NOT_READY, Retry::After, None),
             Error::Version { .. } => (
                 codes::PROTOCOL,
                 Retry::Operator,
                 Some("use a newer version of the plugin".to_owned()),
+            ),
+            Error::OtherFile { .. } => (
+                codes::OTHER_FILE,
+                Retry::Operator,
+                Some("find out who changed the file; if it is meant, set `sha256` to its sum".to_owned()),
             ),
             Error::Registry { hint, .. } => (codes::REGISTRY, Retry::Operator, Some(hint.clone())),
             Error::Call { is_transient, .. } => {
@@ -212,7 +228,7 @@ impl From<Error> for api::Error {
             wrapped = wrapped.hint(hint);
         }
         match error {
-            Error::Start { source, .. } => wrapped.caused_by(source),
+            Error::Start { source, .. } | Error::Backend { source, .. } => wrapped.caused_by(source),
             Error::NotReady { source, .. } => wrapped.caused_by(source),
             Error::Call { source, .. } => wrapped.caused_by(source),
             Error::Payload { source, .. } => wrapped.caused_by(source),

@@ -5,6 +5,7 @@
 //! - Its process does not outlive us (`process`), and nothing that it sends reaches Arrow's reader unchecked (`proto`).
 //! - [`serve`] is the other side: a destination of ours as such a plugin.
 
+mod backend;
 mod codes;
 mod destination;
 mod error;

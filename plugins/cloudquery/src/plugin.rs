@@ -119,6 +119,7 @@ impl Plugin {
             let denied = std::io::Error::new(std::io::ErrorKind::PermissionDenied, "it is not executable");
             return Err(cannot_start(denied));
         }
+        registry::check_file(name, spec, &path).await?;
         let (address, folder) = place(spec.network).map_err(cannot_start)?;
         let program = Program {
             name: name.to_owned(),
@@ -260,6 +261,11 @@ impl Plugin {
                 line,
             }),
         }
+    }
+
+    /// Whether its process has not ended; of one that is not ours nobody knows.
+    pub(crate) fn is_running(&self) -> bool {
+        self.process.as_ref().is_none_or(|process| process.exit().is_none())
     }
 
     /// Ends the process, if it is ours.

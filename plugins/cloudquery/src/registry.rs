@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest as _, Sha256};
+
 use crate::error::{Error, Result};
 use crate::spec::{PluginSpec, Registry};
 
@@ -52,6 +54,39 @@ pub(crate) fn executable(name: &str, spec: &PluginSpec, base: &Path) -> Result<P
     })
 }
 
+/// Fails if a file is not the one whose sum the spec has.
+pub(crate) async fn check_file(name: &str, spec: &PluginSpec, path: &Path) -> Result<()> {
+    let Some(expected) = spec.sha256.as_ref().map(|sum| sum.to_ascii_lowercase()) else {
+        return Ok(());
+    };
+    let file = path.to_owned();
+    // A plugin of Go has some hundred megabytes.
+    let sum = tokio::task::spawn_blocking(move || sum_of(&file)).await;
+    let found = sum
+        .map_err(std::io::Error::other)
+        .flatten()
+        .map_err(|source| Error::Start {
+            plugin: name.to_owned(),
+            path: path.to_owned(),
+            source,
+        })?;
+    if found == expected {
+        return Ok(());
+    }
+    Err(Error::OtherFile {
+        plugin: name.to_owned(),
+        path: path.to_owned(),
+        expected,
+        found,
+    })
+}
+
+fn sum_of(path: &Path) -> std::io::Result<String> {
+    let mut sum = Sha256::new();
+    std::io::copy(&mut std::fs::File::open(path)?, &mut sum)?;
+    Ok(sum.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -84,6 +119,23 @@ mod tests {
                 .remedy()
                 .is_some_and(|hint| hint.contains("cloudquery plugin install"))
         );
+    }
+
+    #[tokio::test]
+    async fn file_of_another_sum_is_not_started() {
+        let base = tempfile::tempdir().expect("a folder");
+        let path = base.path().join("plugin");
+        std::fs::write(&path, "abc").expect("a file");
+        let check = async |sum: &str| {
+            let spec = json!({"path": "plugin", "registry": "local", "sha256": sum});
+            let spec: PluginSpec = serde_json::from_value(spec).expect("a spec");
+            spec.check().expect("a sum");
+            check_file("it", &spec, &path).await
+        };
+        let of_abc = "BA7816BF8F01CFEA414140DE5DAE2223B00361A396177A9CB410FF61F20015AD";
+        check(of_abc).await.expect("the same file");
+        let error = check(&of_abc.replace("BA", "AB")).await.expect_err("another file");
+        assert_eq!(api::Error::from(error).code(), "E0812");
     }
 
     #[test]

@@ -44,6 +44,9 @@ pub struct PluginSpec {
     /// Its version, `v` first; needed with `registry: cloudquery`, without a meaning elsewhere.
     #[serde(default)]
     pub version: Option<String>,
+    /// The SHA-256 of its file, as 64 hexadecimal digits. A file of another sum is not started.
+    #[serde(default)]
+    pub sha256: Option<String>,
     /// What the plugin itself is told: handed over unread.
     #[serde(default)]
     pub spec: Option<Value>,
@@ -70,6 +73,11 @@ fn default_timeout() -> Duration {
     Duration::from_secs(600)
 }
 
+/// `6h`, for a field that may be left out.
+pub(crate) fn duration_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    duration(deserializer).map(Some)
+}
+
 /// `30s`, `5m`.
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
@@ -89,6 +97,14 @@ impl PluginSpec {
         }
         if self.registry == Registry::Grpc && !self.path.contains(':') {
             return Err(at("path", "with `registry: grpc` it is an address").hint("write `HOST:PORT`"));
+        }
+        if let Some(sum) = &self.sha256 {
+            if !matches!(self.registry, Registry::Local | Registry::Cloudquery) {
+                return Err(at("sha256", "only a plugin that is started here has a file to sum up"));
+            }
+            if sum.len() != 64 || !sum.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+                return Err(at("sha256", "a SHA-256 has 64 hexadecimal digits").hint("sha256sum FILE prints it"));
+            }
         }
         if self.registry == Registry::Cloudquery && self.version.is_none() {
             return Err(at("version", "a plugin of the hub needs its version").hint("set `version: vX.Y.Z`"));

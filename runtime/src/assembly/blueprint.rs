@@ -75,7 +75,13 @@ impl Blueprint {
     }
 
     /// Everything that the actors need.
-    pub(crate) fn spec(&self, streams: Vec<PlannedStream>, runtime: &RuntimePlan, scratch: &Path) -> PipelineSpec {
+    pub(crate) fn spec(
+        &self,
+        streams: Vec<PlannedStream>,
+        runtime: &RuntimePlan,
+        scratch: &Path,
+        once: bool,
+    ) -> PipelineSpec {
         PipelineSpec {
             id: self.id(),
             connector: self.plan.source.connector.clone(),
@@ -90,6 +96,7 @@ impl Blueprint {
                 .collect(),
             window_max_bytes: runtime.spool.window_max_bytes as usize,
             scratch: scratch.join(&self.plan.name),
+            once,
             limits: Limits::default(),
         }
     }

@@ -48,6 +48,7 @@ pub(super) async fn quickstart(cx: &Cx, args: QuickstartArgs) -> Ended {
     let options = Options {
         state_dir,
         take_over: false,
+        once: false,
         admin: Some(admin),
     };
     let blueprints = configuration.blueprints(&[])?;

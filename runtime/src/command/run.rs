@@ -46,6 +46,7 @@ pub(super) async fn run(cx: &Cx, args: RunArgs) -> Ended {
     let options = Options {
         state_dir,
         take_over: args.take_over,
+        once: args.until.is_some(),
         admin: Some(admin),
     };
     let mut session = start(cx, &mut configuration, blueprints, options).await?;

@@ -49,6 +49,7 @@ pub(super) async fn sync(cx: &Cx, args: SyncArgs) -> Ended {
     let options = Options {
         state_dir: configuration.state_dir(&plan),
         take_over: args.take_over,
+        once: true,
         admin: Some(admin),
     };
     let mut session = start(cx, &mut configuration, blueprints, options).await?;

@@ -97,6 +97,7 @@ async fn by_itself(cx: &Cx, args: &VerifyArgs, body: &VerifyBody, mut signals: S
     let options = Options {
         state_dir: configuration.state_dir(&plan),
         take_over: false,
+        once: true,
         admin: Some(admin),
     };
     let mut session = start(cx, &mut configuration, blueprints, options).await?;

@@ -25,6 +25,8 @@ pub(crate) struct Options {
     pub(crate) state_dir: PathBuf,
     /// Fence an owner that is alive.
     pub(crate) take_over: bool,
+    /// Whether it is to end where the sources stand: those with a schedule read once, now.
+    pub(crate) once: bool,
     /// Where the admin API listens; `None` if it does not.
     pub(crate) admin: Option<http::Listen>,
 }
@@ -63,6 +65,7 @@ struct Bringing {
     store: Arc<dyn StateStore>,
     memory: Budget,
     owner: Owner,
+    once: bool,
     take_over: bool,
     scratch: PathBuf,
     stop: CancellationToken,
@@ -97,6 +100,7 @@ impl Session {
                 memory: memory.clone(),
                 owner: owner(),
                 take_over: options.take_over,
+                once: options.once,
                 scratch: options.state_dir.join("scratch"),
                 stop: stop.clone(),
             };
@@ -274,7 +278,7 @@ impl Bringing {
 
     async fn start(&self, blueprint: &Blueprint, streams: Vec<PlannedStream>) -> Result<Runtime, Error> {
         let spec = RuntimeSpec {
-            pipelines: vec![blueprint.spec(streams, &self.runtime, &self.scratch)],
+            pipelines: vec![blueprint.spec(streams, &self.runtime, &self.scratch, self.once)],
             store: Arc::clone(&self.store),
             memory: self.memory.clone(),
             owner: self.owner.clone(),

@@ -1,8 +1,8 @@
 """A source on CloudQuery's Python SDK: what Highwater's tests read through the real thing.
 
-spec: {"rows": N, "version": TEXT, "cities": [NAME...], "pause": SECONDS, "fail": TABLE, "exit_after": N, "refuse": true, "data": FILE}
+spec: {"rows": N, "events": N, "version": TEXT, "cities": [NAME...], "pause": SECONDS, "fail": TABLE, "exit_after": N, "refuse": true, "data": FILE}
 
-`pause` is slept after every tenth person. `data` is a JSON file with any of these fields, read at each start: the system
+`events` makes an incremental table of so many rows, whose cursor is the number of the next. `pause` is slept after every tenth person. `data` is a JSON file with any of these fields, read at each start: the system
 that changes.
 """
 
@@ -16,6 +16,7 @@ import uuid
 import pyarrow as pa
 from cloudquery.sdk import plugin, schema, serve
 from cloudquery.sdk.scheduler import Scheduler, TableResolver
+from cloudquery.sdk.stateclient.stateclient import StateClientBuilder
 from cloudquery.sdk.types import JSONType, UUIDType
 
 
@@ -64,6 +65,17 @@ def cities():
     )
 
 
+def events():
+    return schema.Table(
+        name="events",
+        is_incremental=True,
+        columns=[
+            schema.Column(name="id", type=pa.int64(), primary_key=True, not_null=True, incremental_key=True),
+            schema.Column(name="name", type=pa.string()),
+        ],
+    )
+
+
 class Source(plugin.Plugin):
     def __init__(self):
         super().__init__("sample", "v1.0.0", opts=plugin.plugin.Options(team="highwater", kind="source"))
@@ -82,7 +94,7 @@ class Source(plugin.Plugin):
         self._scheduler = Scheduler(concurrency=4, queue_size=100, logger=self._logger)
 
     def get_tables(self, options):
-        tables = [people(), cities()]
+        tables = [people(), cities()] + ([events()] if "events" in self._spec else [])
         for table in tables:
             for relation in table.relations:
                 relation.parent = table
@@ -97,6 +109,10 @@ class Source(plugin.Plugin):
             resolvers.append(Resolver(table, self.people, children))
         if "cities" in wanted:
             resolvers.append(Resolver(wanted["cities"], self.cities))
+        if "events" in wanted:
+            self._state = StateClientBuilder.build(backend_options=options.backend_options)
+            self._scheduler.set_post_sync_hook(self._state.flush)
+            resolvers.append(Resolver(wanted["events"], self.events))
         return self._scheduler.sync(Client(), resolvers, options.deterministic_cq_id)
 
     def people(self, _parent):
@@ -119,6 +135,13 @@ class Source(plugin.Plugin):
 
     def notes(self, parent):
         yield {"person": parent.item["id"], "note": "hello" + self._spec.get("version", "")}
+
+    def events(self, _parent):
+        for number in range(int(self._state.get_key("events") or 0), self._spec["events"]):
+            if number % 10 == 9:
+                time.sleep(self._spec.get("pause", 0))
+            yield {"id": number, "name": f"event {number}" + self._spec.get("version", "")}
+        self._state.set_key("events", str(self._spec["events"]))
 
     def cities(self, _parent):
         for city in self._spec.get("cities", ["Paris", "Rome"]):

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use api::{Deletes, DestinationOptions, WriteMode};
-use model::{Batch, Body, ChangeSet, Control, Op, StreamId, StreamSchema};
+use model::{Batch, Body, ChangeSet, Control, Op, Order, StreamId, StreamSchema};
 use prost_types::Timestamp;
 use proto::plugin_v3::write::{self, request::Message};
 
@@ -255,11 +255,7 @@ impl Session {
                 self.table(schema).await?;
                 self.syncs.remove(stream);
                 if let Some(source) = source_of(schema) {
-                    // The position that a sync begins at is its time.
-                    let at = changeset.delta.moves.first().map(|m| m.to.order.key());
-                    if let Some(micros) = at.and_then(|at| i64::try_from(at).ok()) {
-                        self.syncs.insert(stream.clone(), SyncOf { micros, source });
-                    }
+                    self.sync_began(stream, changeset.control_order(), source);
                 }
                 // Of another stream nothing tells later which rows the read did not meet.
                 let is_emptied = self.mode(schema) == WriteMode::Mirror && !self.syncs.contains_key(stream);
@@ -269,11 +265,25 @@ impl Session {
                 Ok(())
             }
             Control::Truncate { .. } => self.empty(stream).await,
-            Control::EndRead { .. } => self.end_read(stream).await,
+            Control::EndRead { .. } => {
+                // This session may have begun in the middle of the read.
+                let source = self.tables.get(stream).and_then(|table| source_of(table.schema()));
+                if let Some(source) = source.filter(|_| !self.syncs.contains_key(stream)) {
+                    self.sync_began(stream, changeset.control_order(), source);
+                }
+                self.end_read(stream).await
+            }
             Control::DeleteWhere { .. } => {
                 let what = "deletes by a condition are not passed on";
                 Err(self.unsupported(stream, what, "leave the stream out"))
             }
+        }
+    }
+
+    /// The position of a sync is its time.
+    fn sync_began(&mut self, stream: &StreamId, at: Option<Order>, source: String) {
+        if let Some(micros) = at.and_then(|at| i64::try_from(at.key()).ok()) {
+            self.syncs.insert(stream.clone(), SyncOf { micros, source });
         }
     }
 

@@ -100,6 +100,10 @@ impl Table {
         self.codec.ours().arrow().field_with_name(SYNC_TIME).is_ok()
     }
 
+    pub(super) fn schema(&self) -> &StreamSchema {
+        self.codec.ours()
+    }
+
     pub(super) fn schema_id(&self) -> SchemaId {
         self.codec.ours().id()
     }

@@ -4,7 +4,7 @@ use api::{Head, HeadMark, LagUnit, ReadExisting, ReadProgress, Result, SourceCon
 use async_trait::async_trait;
 use model::{Checkpoint, Order, Partition};
 
-use super::flow::Flow;
+use super::flow::{Flow, now};
 
 pub(super) struct Control {
     flow: Arc<Flow>,
@@ -20,7 +20,18 @@ impl Control {
 impl SourceControl for Control {
     async fn head(&self) -> Result<Head> {
         let state = self.flow.state();
-        // The age of the newest sync is the lag: of what the system has since, nobody knows.
+        if let (Partition::Log(log), true) = (&self.flow.log, state.is_scheduled()) {
+            let now = now();
+            return Ok(Head {
+                marks: vec![HeadMark {
+                    log: Arc::clone(log),
+                    order: Order::new(0, now.micros() as u64, 0),
+                    time: Some(now),
+                }],
+                unit: LagUnit::Micros,
+            });
+        }
+        // A sync that is made once: what the system has since, nobody knows.
         let mark = match (&self.flow.log, state.head()) {
             (Partition::Log(log), Some(time)) => Some(HeadMark {
                 log: Arc::clone(log),

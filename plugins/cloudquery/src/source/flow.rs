@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use api::{ReadExisting, ReadProgress};
-use model::{Checkpoint, DestinationId, Order, Partition, StreamId, Timestamp};
+use model::{Checkpoint, DestinationId, Order, Partition, StreamId, StreamState, Timestamp};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// One sync: a read of every planned stream.
 #[derive(Debug, Clone)]
@@ -33,47 +34,83 @@ pub(super) struct Flow {
     pub changed: Notify,
 }
 
+/// Syncs that are made by themselves.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Schedule {
+    pub every: Duration,
+    /// When the next one is to begin.
+    pub due: Instant,
+}
+
+/// Where a flow begins: what the destinations hold.
+pub(super) struct Beginning {
+    pub log: Partition,
+    /// The newest run that any of them has seen.
+    pub last_run: u32,
+    /// The newest position that any of them holds.
+    pub last_order: Order,
+    /// What all of them hold.
+    pub everywhere: Checkpoint,
+    /// Somebody lacks a stream and is about to ask for it.
+    pub is_awaited: bool,
+    /// `None`: one sync, now.
+    pub schedule: Option<Schedule>,
+}
+
 pub(super) struct State {
     /// Runs that have not begun.
     waiting: VecDeque<Run>,
     last_run: u32,
     last_sync: u64,
+    last_order: Order,
     /// The first run is not made before somebody has asked for it.
     is_awaited: bool,
+    schedule: Option<Schedule>,
+    /// After a failure, nothing begins before.
+    not_before: Option<Instant>,
     pub is_closed: bool,
     pub everywhere: Checkpoint,
     pub rows: BTreeMap<StreamId, u64>,
     pub running: Option<Run>,
 }
 
-/// The next run, or why there is none.
+/// What comes next.
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    Begin(Run),
+    /// A run that can be [taken](Flow::take).
+    Ready,
     Wait,
+    /// Nothing before that.
+    Until(Instant),
     End,
 }
 
 impl Flow {
-    pub(super) fn new(log: Partition, last_run: u32, last_sync: u64, is_awaited: bool) -> Self {
+    pub(super) fn new(from: Beginning) -> Self {
         let mut state = State {
             waiting: VecDeque::new(),
-            last_run,
-            last_sync,
-            is_awaited,
+            last_run: from.last_run,
+            last_sync: from.last_order.key(),
+            last_order: from.last_order,
+            is_awaited: from.is_awaited,
+            schedule: from.schedule,
+            not_before: None,
             is_closed: false,
-            everywhere: Checkpoint::default(),
+            everywhere: from.everywhere,
             rows: BTreeMap::new(),
             running: None,
         };
-        // The regular one: each opening makes a sync. Its time is known from here on, so that it is the head at once, and
-        // nobody takes the sync before for the newest.
-        let time = state.later();
-        state.add(None, false);
-        if let Some(run) = state.waiting.back_mut() {
-            run.time = time;
+        if from.schedule.is_none_or(|schedule| schedule.due <= Instant::now()) {
+            // Its time is known from here on, so that it is the head at once, and nobody takes the sync before for the
+            // newest.
+            let time = state.later();
+            state.add(None, false);
+            if let Some(run) = state.waiting.back_mut() {
+                run.time = time;
+            }
         }
         Flow {
-            log,
+            log: from.log,
             state: Mutex::new(state),
             changed: Notify::new(),
         }
@@ -101,7 +138,7 @@ impl Flow {
         number
     }
 
-    /// Takes the next run, which then begins.
+    /// What comes next. A run that is due is there until it is taken.
     pub(super) fn next(&self) -> Next {
         let mut state = self.state();
         state.running = None;
@@ -111,16 +148,48 @@ impl Flow {
         if state.is_awaited {
             return Next::Wait;
         }
-        match state.waiting.pop_front() {
-            None => Next::End,
-            Some(mut run) => {
-                if run.time == Timestamp(0) {
-                    run.time = state.later();
-                }
-                state.rows.clear();
-                state.running = Some(run.clone());
-                Next::Begin(run)
+        let now = Instant::now();
+        if let Some(at) = state.not_before.filter(|at| *at > now) {
+            return Next::Until(at);
+        }
+        if state.waiting.is_empty() {
+            match state.schedule {
+                None => return Next::End,
+                Some(schedule) if schedule.due > now => return Next::Until(schedule.due),
+                Some(_) => drop(state.add(None, false)),
             }
+        }
+        Next::Ready
+    }
+
+    /// Takes the next run, which then begins.
+    pub(super) fn take(&self) -> Option<Run> {
+        let mut state = self.state();
+        let mut run = state.waiting.pop_front()?;
+        if run.time == Timestamp(0) {
+            run.time = state.later();
+        }
+        if let (Some(schedule), None) = (&mut state.schedule, &run.destinations) {
+            schedule.due = Instant::now() + schedule.every;
+        }
+        state.rows.clear();
+        state.running = Some(run.clone());
+        Some(run)
+    }
+
+    /// Nothing begins for a while. A run that failed is made again then, as another read.
+    pub(super) fn fail(&self, run: Option<Run>, wait: Duration) {
+        let mut state = self.state();
+        state.running = None;
+        state.not_before = Some(Instant::now() + wait);
+        if let Some(run) = run {
+            state.last_run += 1;
+            let number = state.last_run;
+            state.waiting.push_front(Run {
+                number,
+                time: Timestamp(0),
+                ..run
+            });
         }
     }
 
@@ -157,13 +226,39 @@ impl State {
         time
     }
 
+    pub(super) fn is_scheduled(&self) -> bool {
+        self.schedule.is_some()
+    }
+
+    /// Between two syncs.
+    pub(super) fn every(&self) -> Option<Duration> {
+        self.schedule.map(|schedule| schedule.every)
+    }
+
+    /// Whether every destination has all existing rows of these streams.
+    pub(super) fn is_live_everywhere<'a>(&self, mut streams: impl Iterator<Item = &'a StreamId>) -> bool {
+        streams.all(|stream| self.everywhere.streams.get(stream).is_some_and(StreamState::is_live))
+    }
+
+    /// A position after every other one, and before the end of the sync that goes on.
+    pub(super) fn next_order(&mut self) -> Order {
+        let last = self.last_order;
+        self.last_order = Order::new(last.incarnation(), last.key(), last.ordinal() + 1);
+        self.last_order
+    }
+
+    /// A sync is complete.
+    pub(super) fn completed(&mut self, run: &Run) {
+        self.last_order = run.order();
+    }
+
     /// The position of the newest sync that has begun or is about to.
     pub(super) fn head(&self) -> Option<Timestamp> {
         (self.last_sync > 0).then_some(Timestamp(self.last_sync as i64))
     }
 }
 
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(since.as_micros() as i64)
 }
@@ -173,7 +268,23 @@ mod tests {
     use super::*;
 
     fn flow(is_awaited: bool) -> Flow {
-        Flow::new(Partition::log("cloudquery:x"), 4, 10, is_awaited)
+        Flow::new(beginning(10, is_awaited, None))
+    }
+
+    fn beginning(last_sync: u64, is_awaited: bool, schedule: Option<Schedule>) -> Beginning {
+        Beginning {
+            log: Partition::log("cloudquery:x"),
+            last_run: 4,
+            last_order: Order::new(0, last_sync, 0),
+            everywhere: Checkpoint::default(),
+            is_awaited,
+            schedule,
+        }
+    }
+
+    fn begin(flow: &Flow) -> Run {
+        assert_eq!(flow.next(), Next::Ready);
+        flow.take().expect("a run that is ready")
     }
 
     fn ask(destinations: Option<&[&str]>, empty_first: bool) -> ReadExisting {
@@ -188,7 +299,8 @@ mod tests {
     /// The runs that follow, as `number destinations empty_first`.
     fn runs(flow: &Flow) -> Vec<String> {
         let mut runs = Vec::new();
-        while let Next::Begin(run) = flow.next() {
+        while flow.next() == Next::Ready {
+            let run = begin(flow);
             let whom = run.destinations.map_or("all".to_owned(), |ids| format!("{ids:?}"));
             runs.push(format!("{} {whom} {}", run.number, run.empty_first));
         }
@@ -219,7 +331,7 @@ mod tests {
     #[test]
     fn a_sync_that_has_begun_answers_no_later_request() {
         let flow = flow(false);
-        assert!(matches!(flow.next(), Next::Begin(_)));
+        begin(&flow);
         assert_eq!(flow.ask(&ask(None, false)), 6);
         assert_eq!(runs(&flow), ["6 all false"]);
     }
@@ -228,15 +340,43 @@ mod tests {
     fn head_is_the_sync_that_is_about_to_begin() {
         let flow = flow(false);
         let head = flow.state().head();
-        let Next::Begin(run) = flow.next() else { panic!("a run") };
+        let run = begin(&flow);
         assert_eq!(head, Some(run.time));
         assert!(run.time > Timestamp(10));
     }
 
     #[test]
     fn times_of_syncs_increase() {
-        let flow = Flow::new(Partition::log("x"), 0, i64::MAX as u64 - 10, false);
-        let Next::Begin(run) = flow.next() else { panic!("a run") };
+        let flow = Flow::new(beginning(i64::MAX as u64 - 10, false, None));
+        let run = begin(&flow);
         assert_eq!(run.time, Timestamp(i64::MAX - 9), "later than a clock that went back");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn schedule_makes_one_sync_after_another() {
+        let every = Duration::from_secs(60);
+        let due = Instant::now() + Duration::from_secs(20);
+        let flow = Flow::new(beginning(10, false, Some(Schedule { every, due })));
+        assert_eq!(flow.next(), Next::Until(due));
+        tokio::time::advance(Duration::from_secs(20)).await;
+        assert_eq!(begin(&flow).number, 5);
+        assert_eq!(flow.next(), Next::Until(due + every));
+        // What somebody asks for comes at once, and moves nothing.
+        assert_eq!(flow.ask(&ask(Some(&["new"]), false)), 6);
+        assert_eq!(begin(&flow).number, 6);
+        assert_eq!(flow.next(), Next::Until(due + every));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failed_sync_is_made_again_after_a_while_as_another_read() {
+        let every = Duration::from_secs(60);
+        let due = Instant::now();
+        let flow = Flow::new(beginning(10, false, Some(Schedule { every, due })));
+        let failed = begin(&flow);
+        flow.fail(Some(failed.clone()), Duration::from_secs(5));
+        assert_eq!(flow.next(), Next::Until(due + Duration::from_secs(5)));
+        tokio::time::advance(Duration::from_secs(5)).await;
+        let again = begin(&flow);
+        assert!(again.number > failed.number && again.time > failed.time);
     }
 }

@@ -5,7 +5,11 @@
 //!   well and the table did not fail. A destination that mirrors then removes what the read did not meet, which is
 //!   CloudQuery's *delete stale*; of a table that failed nothing is removed.
 //! - An aborted sync is never gone on with: the next one is another read, with a higher number.
-//! - Every opening makes one sync for all destinations, and ends. The log's only positions are the times of syncs.
+//! - Every opening makes one sync for all destinations, and ends; with `every`, the next one follows on its schedule.
+//! - The log's positions are the times of complete syncs. Its mark moves when a sync is complete, so its age is the lag.
+//! - A table that keeps a cursor is read like any other as long as some destination lacks rows of it. From then on what a
+//!   sync brings of it are changes in the log, behind the mark of the last complete sync. The cursors become visible to a later
+//!   process together with the mark of the sync that moved them, so they never run ahead of rows.
 //! - Rows get `_cq_sync_time` and `_cq_source_name` in front, as CloudQuery's own runtime adds them.
 
 mod control;
@@ -16,17 +20,19 @@ mod spec;
 mod stamp;
 mod tries;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use api::{
     BuildContext, Context, Held, Opened, Plan, Result, Source, SourceCapabilities, SourceConnector, SpecError, Verdict,
 };
 use async_trait::async_trait;
-use model::{Mark, Partition, StreamSchema, StreamState};
+use model::{Checkpoint, Mark, Order, Partition, StreamId, StreamSchema, StreamState};
 use proto::plugin_v3::get_tables;
 use proto::{Decoder, Table, TableCodec};
+use tokio::time::Instant;
 
 pub use spec::CloudQuerySourceSpec;
 pub(crate) use stamp::{SOURCE, SYNC_TIME};
@@ -34,7 +40,7 @@ pub(crate) use stamp::{SOURCE, SYNC_TIME};
 use crate::error::Error;
 use crate::plugin::Plugin;
 use control::Control;
-use flow::Flow;
+use flow::{Beginning, Flow, Schedule};
 use reader::Sync;
 use tries::Tries;
 
@@ -49,40 +55,105 @@ impl SourceConnector for CloudQuerySourceConnector {
     fn build(spec: CloudQuerySourceSpec, cx: &BuildContext) -> Result<Box<dyn Source>, SpecError> {
         spec.plugin().check()?;
         Ok(Box::new(CloudQuerySource {
-            base: cx.base_dir.clone(),
-            spec: Arc::new(spec),
+            starter: Starter {
+                base: cx.base_dir.clone(),
+                spec: Arc::new(spec),
+                spare: Arc::default(),
+                incremental: Arc::default(),
+            },
             tries: Tries::default(),
         }))
     }
 
-    fn capabilities(_spec: &CloudQuerySourceSpec) -> SourceCapabilities {
-        CAPABILITIES
+    fn capabilities(spec: &CloudQuerySourceSpec) -> SourceCapabilities {
+        can(spec)
     }
 }
 
-const CAPABILITIES: SourceCapabilities = SourceCapabilities {
-    deletes: false,
-    old_images: false,
-    unavailable: false,
-    is_bounded: true,
-    rereads: true,
-};
+fn can(spec: &CloudQuerySourceSpec) -> SourceCapabilities {
+    SourceCapabilities {
+        deletes: false,
+        old_images: false,
+        unavailable: false,
+        is_bounded: spec.every().is_none(),
+        rereads: true,
+    }
+}
 
 /// A source plugin.
 pub struct CloudQuerySource {
-    base: PathBuf,
-    spec: Arc<CloudQuerySourceSpec>,
+    starter: Starter,
     tries: Tries,
 }
 
 impl CloudQuerySource {
-    /// The identity of the history: another plugin's tables are not these.
-    fn log_id(&self) -> String {
-        format!("cloudquery:{}", self.spec.source_name())
+    fn spec(&self) -> &CloudQuerySourceSpec {
+        &self.starter.spec
     }
 
-    async fn start(&self) -> Result<Plugin, Error> {
-        Plugin::start(self.spec.source_name(), self.spec.plugin(), &self.base).await
+    /// The identity of the history: another plugin's tables are not these.
+    fn log_id(&self) -> String {
+        format!("cloudquery:{}", self.spec().source_name())
+    }
+}
+
+/// The streams that every destination has.
+fn held_by_all(held: &[Held]) -> Checkpoint {
+    let mut checkpoints = held.iter().map(|held| &held.checkpoint);
+    let mut all = checkpoints.next().cloned().unwrap_or_default();
+    for other in checkpoints {
+        all.streams
+            .retain(|stream, _| other.streams.get(stream).is_some_and(StreamState::is_live));
+    }
+    all
+}
+
+/// When a sync is due, if the last complete one began at that time, in microseconds.
+fn due(last: u64, every: Duration) -> Instant {
+    let age = Duration::from_micros((flow::now().micros() as u64).saturating_sub(last));
+    Instant::now() + every.saturating_sub(age)
+}
+
+/// The plugin of a source, and how it is started.
+///
+/// A start takes a second or two in some languages, so the process that was asked for its tables makes the first sync, too.
+#[derive(Clone)]
+struct Starter {
+    base: PathBuf,
+    spec: Arc<CloudQuerySourceSpec>,
+    spare: Arc<Mutex<Option<Plugin>>>,
+    /// The tables that keep a cursor, as far as they were asked for.
+    incremental: Arc<Mutex<BTreeSet<StreamId>>>,
+}
+
+impl Starter {
+    fn spare(&self) -> MutexGuard<'_, Option<Plugin>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A plugin whose client is made.
+    async fn start(&self, no_connection: bool) -> Result<Plugin, Error> {
+        let spare = self.spare().take().filter(Plugin::is_running);
+        let plugin = match spare {
+            Some(plugin) => plugin,
+            None => Plugin::start(self.spec.source_name(), self.spec.plugin(), &self.base).await?,
+        };
+        plugin.init(self.spec.plugin(), no_connection).await?;
+        Ok(plugin)
+    }
+
+    fn incremental(&self) -> MutexGuard<'_, BTreeSet<StreamId>> {
+        self.incremental.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps it for the next start.
+    fn keep(&self, plugin: Plugin) {
+        *self.spare() = Some(plugin);
+    }
+
+    /// Ends the one that was kept.
+    fn forget(&self) {
+        self.spare().take();
     }
 }
 
@@ -111,25 +182,24 @@ async fn tables(plugin: &Plugin) -> Result<Vec<Table>, Error> {
 #[async_trait]
 impl Source for CloudQuerySource {
     fn capabilities(&self) -> SourceCapabilities {
-        CAPABILITIES
+        can(self.spec())
     }
 
     async fn discover(&self) -> Result<Vec<Arc<StreamSchema>>> {
-        let plugin = self.start().await?;
-        let found = async {
-            plugin.init(self.spec.plugin(), true).await?;
-            let codecs = tables(&plugin).await?.into_iter().map(|table| {
-                let codec = TableCodec::of_table(table)?;
-                stamp::stamped(codec.ours(), None, self.spec.source_name())
-            });
-            codecs.collect::<Result<Vec<_>, _>>().map_err(|source| Error::Convert {
-                plugin: plugin.name().to_owned(),
-                source,
-            })
-        }
-        .await;
-        plugin.stop().await;
-        Ok(found?)
+        let plugin = self.starter.start(true).await?;
+        let tables = tables(&plugin).await?;
+        let incremental = tables.iter().filter(|table| table.is_incremental);
+        *self.starter.incremental() = incremental.map(|table| StreamId::new(table.name.as_str())).collect();
+        let codecs = tables.into_iter().map(|table| {
+            let codec = TableCodec::of_table(table)?;
+            stamp::stamped(codec.ours(), None, plugin.name())
+        });
+        let found = codecs.collect::<Result<Vec<_>, _>>().map_err(|source| Error::Convert {
+            plugin: plugin.name().to_owned(),
+            source,
+        })?;
+        self.starter.keep(plugin);
+        Ok(found)
     }
 
     async fn open(&self, plan: &Plan, held: &[Held], cx: Context) -> Result<Opened> {
@@ -146,24 +216,31 @@ impl Source for CloudQuerySource {
                 .iter()
                 .any(|stream| !held.checkpoint.streams.contains_key(&stream.id))
         });
-        let last_sync = held.iter().map(|held| match held.checkpoint.mark(&log) {
-            Mark::At(order) => order.key(),
-            Mark::NotBegun | Mark::Finished => 0,
+        let marks = held.iter().map(|held| match held.checkpoint.mark(&log) {
+            Mark::At(order) => order,
+            Mark::NotBegun | Mark::Finished => Order::new(0, 0, 0),
         });
-        let flow = Arc::new(Flow::new(
-            log.clone(),
+        let oldest = marks.clone().min().map_or(0, Order::key);
+        let every = self.spec().every().filter(|_| !cx.once);
+        let schedule = every.map(|every| Schedule {
+            every,
+            due: due(oldest, every),
+        });
+        if schedule.is_some_and(|schedule| schedule.due > Instant::now()) && !is_awaited {
+            // It may be hours until then.
+            self.starter.forget();
+        }
+        let flow = Arc::new(Flow::new(Beginning {
+            log: log.clone(),
             last_run,
-            last_sync.max().unwrap_or(0),
+            last_order: marks.max().unwrap_or(Order::new(0, 0, 0)),
+            everywhere: held_by_all(held),
             is_awaited,
-        ));
-        let plugin = async {
-            let plugin = self.start().await?;
-            plugin.init(self.spec.plugin(), false).await?;
-            Ok(plugin)
-        };
-        let plugin = plugin.await.map_err(|error| self.tries.failed(error))?;
-        let tries = self.tries.clone();
-        let reader = Sync::new(Arc::clone(&self.spec), plan, Arc::clone(&flow), plugin, tries, cx);
+            schedule,
+        }));
+        // What one of them may lack is not where the next sync goes on from.
+        cx.kept.withdraw(reader::CURSORS);
+        let reader = Sync::new(self.starter.clone(), plan, Arc::clone(&flow), self.tries.clone(), cx);
         Ok(Opened {
             verdicts,
             reader: Box::new(reader),
@@ -175,12 +252,13 @@ impl Source for CloudQuerySource {
 
 impl CloudQuerySource {
     fn verdict(&self, log: &Partition, held: &Held) -> Verdict {
-        let is_ours = held.checkpoint.is_empty() || held.checkpoint.marks.contains_key(log);
+        // Before the first complete sync there is no mark.
+        let is_ours = held.checkpoint.marks.contains_key(log) || held.checkpoint.log_marks().next().is_none();
         if is_ours {
             return Verdict::Continue;
         }
         let other = Error::Protocol {
-            plugin: self.spec.source_name().to_owned(),
+            plugin: self.spec().source_name().to_owned(),
             what: format!("`{}` holds rows of another source, not of `{log}`", held.destination),
         };
         Verdict::OtherHistory(api::Error::from(other).hint("run `highwater resync` for that destination"))

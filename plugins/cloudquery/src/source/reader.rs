@@ -2,29 +2,46 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use api::{Context, Emission, Plan, PlannedStream, Reader, Result};
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
-use model::{Batch, ChangeSet, Control, Delta, Order, Page, Partition, Position, StreamId, StreamSchema, StreamState};
+use model::{
+    Batch, ChangeSet, Checkpoint, Commit, Control, Delta, Op, Ops, Order, Page, Partition, Place, Position, StreamId,
+    StreamSchema, StreamState,
+};
 use proto::plugin_v3::sync;
 use proto::{ConvertError, TableCodec};
 
 use super::flow::{Flow, Next, Run};
 use super::messages::{Message, Messages};
 use super::tries::Tries;
-use super::{CloudQuerySourceSpec, stamp};
+use super::{CloudQuerySourceSpec, Starter, stamp};
+use crate::backend::Backend;
 use crate::error::Error;
-use crate::plugin::{Plugin, SharedPlugin};
+use crate::plugin::SharedPlugin;
+
+/// The name under which the cursors of incremental tables are kept.
+pub(super) const CURSORS: &str = "cloudquery.cursors";
+
+/// Between a failed sync of a schedule and the next: doubling, so that a system that is down is not read all the time.
+const PAUSE_MIN: Duration = Duration::from_secs(2);
+const PAUSE_MAX: Duration = Duration::from_secs(600);
 
 /// Emits one sync after the other.
 pub(super) struct Sync {
     spec: Arc<CloudQuerySourceSpec>,
+    starter: Starter,
     planned: BTreeMap<StreamId, PlannedStream>,
     bytes_max: usize,
     flow: Arc<Flow>,
+    /// There as long as a sync goes on.
     plugin: Option<SharedPlugin>,
+    backend: Option<Backend>,
     tries: Tries,
+    /// Syncs of the schedule that failed in a row.
+    failures: u32,
     cx: Context,
     run: Option<Running>,
     /// Built and not handed out yet.
@@ -42,6 +59,10 @@ struct Running {
     /// Rows that have arrived and are in no changeset, by stream.
     gathered: Vec<(Arc<StreamSchema>, Vec<RecordBatch>)>,
     gathered_bytes: usize,
+    /// Whether it goes on from cursors.
+    goes_on: bool,
+    /// The last position of the log that it brought.
+    log_from: Option<Order>,
     is_over: bool,
 }
 
@@ -50,19 +71,15 @@ struct Begun {
     parent: Option<String>,
     /// The number of the last page.
     page: u32,
+    /// Whether its rows are changes in the log: an incremental table that every destination has.
+    is_log: bool,
 }
 
 impl Sync {
-    pub(super) fn new(
-        spec: Arc<CloudQuerySourceSpec>,
-        plan: &Plan,
-        flow: Arc<Flow>,
-        plugin: Plugin,
-        tries: Tries,
-        cx: Context,
-    ) -> Self {
+    pub(super) fn new(starter: Starter, plan: &Plan, flow: Arc<Flow>, tries: Tries, cx: Context) -> Self {
         Sync {
-            spec,
+            spec: Arc::clone(&starter.spec),
+            starter,
             planned: plan
                 .streams
                 .iter()
@@ -70,8 +87,10 @@ impl Sync {
                 .collect(),
             bytes_max: plan.changeset_bytes_max.max(1),
             flow,
-            plugin: Some(Arc::new(plugin)),
+            plugin: None,
+            backend: None,
             tries,
+            failures: 0,
             cx,
             run: None,
             ready: VecDeque::new(),
@@ -80,6 +99,49 @@ impl Sync {
 
     fn is_stopped(&self) -> bool {
         self.cx.stop.is_cancelled() || self.flow.state().is_closed
+    }
+
+    /// Starts what a sync needs and is not there.
+    async fn start(&mut self) -> Result<(), Error> {
+        if self.plugin.is_none() {
+            self.plugin = Some(Arc::new(self.starter.start(false).await?));
+        }
+        if self.spec.incremental() && self.backend.is_none() {
+            let backend = Backend::start().await.map_err(|source| Error::Backend {
+                plugin: self.spec.source_name().to_owned(),
+                source,
+            })?;
+            self.backend = Some(backend);
+        }
+        Ok(())
+    }
+
+    /// Begins a run. Nothing is awaited here: a dropped `next` would lose it.
+    fn running(&self, run: Run) -> Option<Running> {
+        let plugin = self.plugin.as_ref()?;
+        let incremental = self.starter.incremental();
+        let mut streams = self
+            .planned
+            .keys()
+            .filter(|stream| incremental.contains(*stream))
+            .peekable();
+        let is_held = streams.peek().is_some() && !run.empty_first && self.flow.state().is_live_everywhere(streams);
+        let stored = is_held.then(|| self.cx.kept.get(CURSORS)).flatten();
+        let goes_on = self.backend.is_some() && stored.is_some();
+        if let Some(backend) = &self.backend {
+            backend.begin(stored.as_deref().unwrap_or_default());
+        }
+        Some(Running {
+            run,
+            messages: Messages::start(Arc::clone(plugin), self.request()),
+            begun: Vec::new(),
+            failed: BTreeMap::new(),
+            gathered: Vec::new(),
+            gathered_bytes: 0,
+            goes_on,
+            log_from: None,
+            is_over: false,
+        })
     }
 
     /// Waits for a run, or the end. Cancel-safe: a run that is taken is begun at once.
@@ -95,22 +157,18 @@ impl Sync {
             }
             match flow.next() {
                 Next::End => return Ok(false),
-                Next::Begin(run) => {
-                    let Some(plugin) = &self.plugin else {
-                        return Ok(false);
-                    };
-                    // Not awaited here: a dropped `next` would lose the run.
-                    let messages = Messages::start(Arc::clone(plugin), self.request());
-                    self.run = Some(Running {
-                        run,
-                        messages,
-                        begun: Vec::new(),
-                        failed: BTreeMap::new(),
-                        gathered: Vec::new(),
-                        gathered_bytes: 0,
-                        is_over: false,
-                    });
-                    return Ok(true);
+                Next::Ready => {
+                    self.start().await?;
+                    self.run = self.flow.take().and_then(|run| self.running(run));
+                    return Ok(self.run.is_some());
+                }
+                Next::Until(at) => {
+                    let stop = self.cx.stop.clone();
+                    tokio::select! {
+                        () = changed => {}
+                        () = tokio::time::sleep_until(at) => {}
+                        () = stop.cancelled() => {}
+                    }
                 }
                 Next::Wait => {
                     let stop = self.cx.stop.clone();
@@ -130,7 +188,7 @@ impl Sync {
             // The tables are named one by one.
             skip_dependent_tables: true,
             deterministic_cq_id: self.spec.deterministic_cq_id(),
-            backend: None,
+            backend: self.backend.as_ref().map(Backend::options),
             shard: None,
             // Without it a failed table is silent, or ends the sync.
             with_error_messages: true,
@@ -212,9 +270,16 @@ impl Sync {
             begun.schema = schema;
             return Ok(());
         }
-        let here = running.run.order();
-        // From the beginning: a sync has all of it, so there is nobody for whom something lies in between.
-        let delta = Delta::of(self.flow.log.clone(), None, Position::at(here)).with_stream(
+        if running.goes_on && self.starter.incremental().contains(schema.stream()) {
+            running.begun.push(Begun {
+                schema,
+                parent: codec.table().parent.clone(),
+                page: 0,
+                is_log: true,
+            });
+            return Ok(());
+        }
+        let delta = Delta::none().with_stream(
             schema.stream().clone(),
             StreamState::reading(running.run.number, bytes::Bytes::new()),
         );
@@ -228,8 +293,10 @@ impl Sync {
             schema,
             parent: codec.table().parent.clone(),
             page: 0,
+            is_log: false,
         });
-        self.ready.push_back(ChangeSet::control(delta, control));
+        self.ready
+            .push_back(placed(&self.flow.log, &running.run, delta, control));
         Ok(())
     }
 
@@ -266,7 +333,7 @@ impl Sync {
         };
         running.gathered_bytes = 0;
         let mut delta = Delta::none();
-        let mut batches = Vec::new();
+        let (mut batches, mut changes) = (Vec::new(), Vec::new());
         for (schema, rows) in std::mem::take(&mut running.gathered) {
             let stream = schema.stream();
             let Some(begun) = running.begun.iter_mut().find(|begun| begun.schema.stream() == stream) else {
@@ -277,6 +344,10 @@ impl Sync {
                 what: format!("its rows of `{stream}` cannot be joined ({error})"),
             })?;
             *self.flow.state().rows.entry(stream.clone()).or_default() += rows.num_rows() as u64;
+            if begun.is_log {
+                changes.push((schema, rows));
+                continue;
+            }
             begun.page += 1;
             let partition = Partition::Range {
                 stream: stream.clone(),
@@ -288,6 +359,32 @@ impl Sync {
             batches.push(Batch::of_page(partition, begun.page, schema, rows, order, time));
         }
         if !batches.is_empty() {
+            self.ready.push_back(ChangeSet::rows(delta, batches));
+        }
+        if !changes.is_empty() {
+            let order = self.flow.state().next_order();
+            // The first from the beginning: a sync has all since the last complete one, so there is nobody for whom
+            // something lies in between.
+            let from = running.log_from.replace(order);
+            let delta = Delta::of(self.flow.log.clone(), from, Position::at(order));
+            let commit = |row_end| Commit {
+                row_end,
+                order,
+                time: running.run.time,
+            };
+            let batch = |(schema, rows): (Arc<StreamSchema>, RecordBatch)| Batch {
+                partition: self.flow.log.clone(),
+                page: 0,
+                // Of a row with a key nobody knows whether it was there.
+                ops: Ops::all(if schema.has_key() { Op::Update } else { Op::Insert }, rows.num_rows()),
+                before: None,
+                unavailable: None,
+                commits: vec![commit(rows.num_rows())],
+                page_tags: Vec::new(),
+                schema,
+                rows,
+            };
+            let batches = changes.into_iter().map(batch).collect();
             self.ready.push_back(ChangeSet::rows(delta, batches));
         }
         Ok(())
@@ -319,22 +416,41 @@ impl Sync {
                     .or_insert(what);
             }
         }
-        let run = running.run.number;
+        let (run, log) = (running.run.number, &self.flow.log);
         let complete = running
             .begun
             .iter()
-            .filter(|begun| !running.failed.contains_key(begun.schema.stream().name()));
+            .filter(|begun| !begun.is_log && !running.failed.contains_key(begun.schema.stream().name()));
         self.ready.extend(complete.map(|begun| {
             let stream = begun.schema.stream().clone();
             let delta = Delta::none().with_stream(stream.clone(), StreamState::Live { run });
-            ChangeSet::control(delta, Control::EndRead { stream, run })
+            placed(log, &running.run, delta, Control::EndRead { stream, run })
         }));
+        // A sync for some destinations only brings nobody else further.
+        if !running.failed.is_empty() || running.run.destinations.is_some() {
+            return;
+        }
+        let position = Position::at(running.run.order());
+        if let Some(cursors) = self.backend.as_ref().and_then(Backend::changed) {
+            let mut with = Checkpoint::default();
+            with.marks.insert(log.clone(), position.clone());
+            self.cx.kept.put(CURSORS, cursors, with);
+        }
+        self.flow.state().completed(&running.run);
+        let delta = Delta::of(log.clone(), None, position);
+        self.ready.push_back(ChangeSet::rows(delta, Vec::new()));
     }
 
     /// After everything was handed out: fails if a table did. What was handed out becomes durable all the same.
     fn settle(&mut self) -> Result<(), Error> {
         let failed = self.run.take().map(|running| running.failed).unwrap_or_default();
         self.tries.succeeded();
+        self.failures = 0;
+        let is_scheduled = self.flow.state().is_scheduled();
+        if is_scheduled {
+            // The next sync may be hours away.
+            self.plugin = None;
+        }
         if failed.is_empty() {
             return Ok(());
         }
@@ -342,11 +458,37 @@ impl Sync {
             .iter()
             .map(|(table, what)| format!("`{table}`: {what}"))
             .collect();
-        Err(Error::Tables {
+        let error = Error::Tables {
             plugin: self.spec.source_name().to_owned(),
             count: failed.len(),
             what: what.join("; "),
-        })
+        };
+        if !is_scheduled {
+            return Err(error);
+        }
+        let error = api::Error::from(error);
+        tracing::error!(code = error.code(), hint = error.remedy(), "{error}");
+        Ok(())
+    }
+
+    /// A sync of the schedule failed: the next one follows after a pause, and the pipeline goes on.
+    fn pause(&mut self, error: Error, every: Duration) {
+        let doubled = PAUSE_MIN.saturating_mul(1u32.checked_shl(self.failures).unwrap_or(u32::MAX));
+        let wait = doubled.min(PAUSE_MAX).min(every);
+        self.failures += 1;
+        let error = api::Error::from(error);
+        tracing::error!(
+            code = error.code(),
+            hint = error.remedy(),
+            next_try_seconds = wait.as_secs_f64(),
+            "a sync failed: {}",
+            error.chain()
+        );
+        // Its rows that were not handed out are void; what was handed out belongs to a read that never ends.
+        self.ready.clear();
+        self.plugin = None;
+        let run = self.run.take().map(|running| running.run);
+        self.flow.fail(run, wait);
     }
 
     /// Does one thing; `None` is the end.
@@ -369,6 +511,17 @@ impl Sync {
     }
 }
 
+/// A control of a sync: where it is in the log, which it does not move.
+fn placed(log: &Partition, run: &Run, delta: Delta, control: Control) -> ChangeSet {
+    ChangeSet {
+        place: Some(Place {
+            log: log.clone(),
+            order: run.order(),
+        }),
+        ..ChangeSet::control(delta, control)
+    }
+}
+
 fn page_delta(partition: &Partition, number: u32) -> Delta {
     let order = |number: u32| Page::new(0, number).order();
     let from: Option<Order> = (number > 1).then(|| order(number - 1));
@@ -388,7 +541,13 @@ impl Reader for Sync {
             match self.step().await {
                 Ok(Some(())) => {}
                 Ok(None) => return Ok(None),
-                Err(error) => return Err(self.tries.failed(error)),
+                Err(error) => {
+                    let every = self.flow.state().every();
+                    match every {
+                        Some(every) => self.pause(error, every),
+                        None => return Err(self.tries.failed(error)),
+                    }
+                }
             }
         }
     }

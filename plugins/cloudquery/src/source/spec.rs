@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -16,6 +18,13 @@ pub struct CloudQuerySourceSpec {
     /// Whether the plugin makes `_cq_id` from the key and uses it as the key, where it can.
     #[serde(default)]
     deterministic_cq_id: bool,
+    /// How long after one sync begins the next one does. Without it there is one sync for each run.
+    #[serde(default, deserialize_with = "crate::spec::duration_or_none")]
+    #[schemars(with = "Option<String>")]
+    every: Option<Duration>,
+    /// Whether tables that keep a cursor bring only what is new. The cursors lie in the state directory, with the checkpoints.
+    #[serde(default)]
+    incremental: bool,
 }
 
 impl CloudQuerySourceSpec {
@@ -25,6 +34,14 @@ impl CloudQuerySourceSpec {
 
     pub(super) fn source_name(&self) -> &str {
         self.name.as_deref().unwrap_or(self.plugin.name())
+    }
+
+    pub(super) fn every(&self) -> Option<Duration> {
+        self.every
+    }
+
+    pub(super) fn incremental(&self) -> bool {
+        self.incremental
     }
 
     pub(super) fn deterministic_cq_id(&self) -> bool {

@@ -64,6 +64,7 @@ impl World {
             memory: Share::alone(64 << 20),
             kept: Kept::default(),
             take_over: false,
+            once: false,
             stop: CancellationToken::new(),
         };
         let opened = source.open(&plan, &held, cx).await?;

@@ -78,6 +78,7 @@ impl App {
             memory: memory.clone(),
             kept: Kept::default(),
             take_over: false,
+            once: false,
             stop: CancellationToken::new(),
         };
         Ok((self.source().open(&self.plan(), held, cx).await?, scratch))

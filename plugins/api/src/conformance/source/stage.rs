@@ -189,6 +189,7 @@ impl<'a> Stage<'a> {
             memory: share.clone(),
             kept: kept.clone(),
             take_over: false,
+            once: false,
             stop: CancellationToken::new(),
         };
         let opened = self.source.open(&self.plan(), held, cx).await?;
