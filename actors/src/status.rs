@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use api::{Head, LagUnit, ReadProgress};
+use api::{Head, LagUnit, ReadProgress, SourceSlot};
 use model::{Checkpoint, DestinationId, Mark, Order, Partition, PipelineId, StreamId, StreamState, Timestamp};
 use serde::Serialize;
 use spool::{MemorySpool, SpoolStatus};
@@ -181,10 +181,30 @@ pub struct SourceStatus {
     pub head_timestamp_seconds: Option<f64>,
     /// Unix time of the last answer to "where is the head?".
     pub probed_timestamp_seconds: Option<f64>,
+    /// What the source's system keeps the log by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slot: Option<SlotStatus>,
     /// Rows received since the start.
     pub rows: u64,
     /// Rows a second, over the last seconds.
     pub rows_per_second: f64,
+}
+
+/// What a source's system keeps the log by, as shown.
+#[derive(Debug, Clone, Serialize)]
+pub struct SlotStatus {
+    /// Its name.
+    pub name: String,
+    /// Whether somebody reads it.
+    pub is_active: bool,
+    /// Bytes of log kept for it.
+    pub retained_bytes: u64,
+    /// Bytes that may be written before it is lost; none without a limit.
+    pub safe_bytes: Option<u64>,
+    /// Up to where the system may forget, in its own words.
+    pub acknowledged: Option<String>,
+    /// Up to where the runtime has received.
+    pub received: Option<String>,
 }
 
 /// A destination, as shown.
@@ -246,6 +266,8 @@ pub struct ReadStatus {
     pub rows: u64,
     /// Rows expected.
     pub rows_estimated: Option<u64>,
+    /// Bytes handed out, as they lie in memory.
+    pub bytes: u64,
     /// Share done, at most 1.
     pub progress_ratio: Option<f64>,
     /// Time left at the mean rate.
@@ -284,6 +306,9 @@ pub(crate) struct Facts {
     source_rate: Rate,
     streams: Vec<StreamId>,
     reads: BTreeMap<StreamId, (ReadProgress, Instant)>,
+    /// For each stream its newest read, and the bytes of it that came.
+    read_bytes: BTreeMap<StreamId, (u32, u64)>,
+    slot: Option<SourceSlot>,
     spool: Option<Arc<MemorySpool>>,
     pub(crate) destinations: BTreeMap<DestinationId, DestinationFacts>,
     edges: BTreeMap<String, Arc<Edge>>,
@@ -380,6 +405,8 @@ impl Board {
             source_rate: Rate::default(),
             streams,
             reads: BTreeMap::new(),
+            read_bytes: BTreeMap::new(),
+            slot: None,
             spool: None,
             destinations: BTreeMap::new(),
             edges: BTreeMap::new(),
@@ -427,6 +454,14 @@ impl Board {
     pub(crate) fn received(&self, changeset: &model::ChangeSet) {
         let mut facts = self.facts();
         facts.source_rate.add(changeset.row_count() as u64);
+        // Rows of a page come by themselves.
+        if let Some(Partition::Range { stream, run, .. }) = changeset.batches().first().map(|batch| &batch.partition) {
+            let (of, bytes) = facts.read_bytes.entry(stream.clone()).or_default();
+            if of != run {
+                (*of, *bytes) = (*run, 0);
+            }
+            *bytes += changeset.size_bytes as u64;
+        }
         for m in &changeset.delta.moves {
             if let Partition::Log(log) = &m.partition {
                 let commits = changeset
@@ -440,7 +475,7 @@ impl Board {
         }
     }
 
-    pub(crate) fn probed(&self, head: Head, reads: Vec<ReadProgress>) {
+    pub(crate) fn probed(&self, head: Head, reads: Vec<ReadProgress>, slot: Option<SourceSlot>) {
         let now = SystemTime::now();
         let mut facts = self.facts();
         for mark in &head.marks {
@@ -454,6 +489,7 @@ impl Board {
         }
         facts.head = Some(head);
         facts.head_probed = Some(now);
+        facts.slot = slot;
         let started: BTreeMap<_, _> = facts
             .reads
             .iter()
@@ -533,6 +569,14 @@ impl Board {
                 acknowledged: orders(&facts.acknowledged),
                 head_timestamp_seconds: head_time.map(seconds),
                 probed_timestamp_seconds: facts.head_probed.map(unix_seconds),
+                slot: facts.slot.clone().map(|slot| SlotStatus {
+                    name: slot.name,
+                    is_active: slot.is_active,
+                    retained_bytes: slot.retained_bytes,
+                    safe_bytes: slot.safe_bytes,
+                    acknowledged: slot.acknowledged,
+                    received: slot.received,
+                }),
                 rows: facts.source_rate.total,
                 rows_per_second: facts.source_rate.per_second(),
             },
@@ -673,6 +717,11 @@ impl Facts {
                     run: read.run,
                     rows: read.row_count,
                     rows_estimated: read.row_count_estimated,
+                    bytes: self
+                        .read_bytes
+                        .get(stream)
+                        .filter(|(run, _)| *run == read.run)
+                        .map_or(0, |(_, bytes)| *bytes),
                     progress_ratio: ratio,
                     remaining_seconds: remaining,
                 }

@@ -85,6 +85,7 @@ impl Rig {
             source,
             plan: Plan {
                 pipeline,
+                configured: Vec::new(),
                 streams: vec![PlannedStream::new(stream)],
                 changeset_bytes_max: (memory_bytes / 16).min(4 << 20),
             },

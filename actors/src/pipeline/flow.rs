@@ -426,7 +426,7 @@ async fn probe(control: Arc<dyn SourceControl>, board: crate::status::Board, int
     let mut ticks = tokio_stream::wrappers::IntervalStream::new(tokio::time::interval(interval));
     while tokio_stream::StreamExt::next(&mut ticks).await.is_some() {
         match control.head().await {
-            Ok(head) => board.probed(head, control.reads().await),
+            Ok(head) => board.probed(head, control.reads().await, control.slot().await),
             Err(error) => debug!(pipeline, code = error.code(), error = error.chain(), "head unknown"),
         }
     }

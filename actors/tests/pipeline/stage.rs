@@ -102,6 +102,7 @@ impl Stage {
             source: Arc::new(FaultySource::new(Box::new(self.script.source()), &self.source_faults)),
             plan: Plan {
                 pipeline: self.pipeline(),
+                configured: Vec::new(),
                 streams: self
                     .streams
                     .iter()

@@ -38,7 +38,7 @@ pub use registry::{
 };
 pub use source::{
     Emission, Head, HeadMark, Held, LagUnit, Opened, Plan, PlannedStream, ReadExisting, ReadProgress, Reader, Snapshot,
-    Source, SourceCapabilities, SourceControl, Verdict,
+    Source, SourceCapabilities, SourceControl, SourceSlot, Verdict,
 };
 pub use transformer::{Images, OutSchema, Transformer, transform_changeset};
 pub use verify::{SourceView, Stored, StoredView, VIEW_BATCH_BYTES, not_comparable};

@@ -13,6 +13,8 @@ pub struct Plan {
     pub pipeline: PipelineId,
     /// The streams, resolved: every one was in the last `discover`.
     pub streams: Vec<PlannedStream>,
+    /// Every pipeline of the configuration, whether it runs or not: what is kept for one of them at the source is not forgotten.
+    pub configured: Vec<PipelineId>,
     /// Largest changeset that the source should build; a larger transaction is cut into parts of about this size.
     pub changeset_bytes_max: usize,
 }
@@ -228,6 +230,23 @@ pub struct ReadProgress {
     pub row_count_estimated: Option<u64>,
 }
 
+/// What a source's system keeps its log by for this pipeline: a replication slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceSlot {
+    /// Its name there.
+    pub name: String,
+    /// Whether somebody reads it now.
+    pub is_active: bool,
+    /// Bytes of log that are kept for it.
+    pub retained_bytes: u64,
+    /// Bytes that may still be written before it is lost; `None` without a limit.
+    pub safe_bytes: Option<u64>,
+    /// Up to where the system has been told that it may forget, in its own words.
+    pub acknowledged: Option<String>,
+    /// Up to where we have received, in the same.
+    pub received: Option<String>,
+}
+
 /// Everything beside the flow. Never stuck behind a `next` that waits.
 #[async_trait]
 pub trait SourceControl: Send + Sync {
@@ -246,6 +265,11 @@ pub trait SourceControl: Send + Sync {
     /// The reads that are going on.
     async fn reads(&self) -> Vec<ReadProgress> {
         Vec::new()
+    }
+
+    /// What the source's system keeps the log by, as the last `head` saw it; `None` where there is no such thing.
+    async fn slot(&self) -> Option<SourceSlot> {
+        None
     }
 
     /// Opens a view of the streams' rows as of one place in the log. The reader emits `marker` exactly there: after

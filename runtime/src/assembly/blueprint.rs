@@ -26,6 +26,7 @@ pub(crate) struct Blueprint {
     pub(crate) plan: PipelinePlan,
     /// Its source.
     pub(crate) source: Arc<dyn Source>,
+    configured: Vec<PipelineId>,
     cx: BuildContext,
     registry: Arc<Registry>,
 }
@@ -41,10 +42,12 @@ impl Blueprint {
         let cx = build_context(loaded, &plan.name);
         let connector = plan.source.connector.as_str();
         let entry = registry.sources.get(connector).ok_or_else(|| unknown(connector))?;
+        let pipelines = loaded.plan.iter().flat_map(|plan| &plan.pipelines);
         let source = entry.build(plan.source.spec.value().clone(), &cx).map_err(refused)?;
         Ok(Blueprint {
             plan: plan.clone(),
             source: Arc::from(source),
+            configured: pipelines.map(|plan| PipelineId::new(plan.name.as_str())).collect(),
             cx,
             registry: Arc::clone(registry),
         })
@@ -69,6 +72,7 @@ impl Blueprint {
     pub(crate) fn source_plan(&self, streams: Vec<PlannedStream>, runtime: &RuntimePlan) -> api::Plan {
         api::Plan {
             pipeline: self.id(),
+            configured: self.configured.clone(),
             streams,
             changeset_bytes_max: CHANGESET_BYTES_MAX.min(runtime.memory_limit_bytes / 16).max(64 << 10) as usize,
         }

@@ -277,6 +277,7 @@ impl Slot {
             state,
             up_seconds: started.elapsed().as_secs_f64(),
             source: SourceStatus {
+                slot: None,
                 connector: plan.source.connector.clone(),
                 head: BTreeMap::new(),
                 received: BTreeMap::new(),

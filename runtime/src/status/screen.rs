@@ -1,6 +1,6 @@
 //! One screen for all pipelines.
 
-use super::view::{Destination, Pipeline, Stream, Trouble};
+use super::view::{Destination, Pipeline, Slot, Stream, Trouble};
 use crate::terminal::Paint;
 use crate::terminal::columns::{self, Align};
 use crate::terminal::figures;
@@ -54,6 +54,9 @@ fn render_pipeline(pipeline: &Pipeline, paint: Paint, has_streams: bool) -> Stri
         text.push_str(&format!(
             "\n  {held_by} is behind by the whole window of {window}: the others wait for it\n"
         ));
+    }
+    if let Some(slot) = &pipeline.source.slot {
+        text.push_str(&format!("\n{}", indent(&render_slot(slot, paint))));
     }
     text.push_str(&format!("\n{}", indent(&streams(pipeline, has_streams))));
     text
@@ -122,6 +125,22 @@ fn painted(destination: &Destination, paint: Paint) -> String {
     }
 }
 
+/// What the source keeps for the pipeline, and what is left until it does not any more.
+fn render_slot(slot: &Slot, paint: Paint) -> String {
+    let state = match slot.is_active {
+        true => "active".to_owned(),
+        false => paint.doubtful("not read"),
+    };
+    let mut parts = vec![state, format!("keeps {} of log", figures::bytes(slot.retained_bytes))];
+    parts.extend(
+        slot.safe_bytes
+            .map(|bytes| format!("lost after another {}", figures::bytes(bytes))),
+    );
+    parts.extend(slot.acknowledged.iter().map(|lsn| format!("acknowledged {lsn}")));
+    parts.extend(slot.received.iter().map(|lsn| format!("received {lsn}")));
+    format!("slot     {}   {}\n", slot.name, parts.join(" · "))
+}
+
 /// `archive: E0512 cannot …`, the causes below, what happens next, what to do.
 fn render_trouble(name: &str, trouble: &Trouble) -> String {
     let margin = " ".repeat(name.chars().count() + 2);
@@ -167,11 +186,18 @@ fn streams(pipeline: &Pipeline, has_streams: bool) -> String {
             Some(all) => format!("{} / {} rows", figures::count(read.rows), figures::count(all)),
             None => format!("{} rows", figures::count(read.rows)),
         };
+        let bytes = match read.bytes {
+            0 => String::new(),
+            bytes => format!(" · {}", figures::bytes(bytes)),
+        };
         let left = match read.remaining_seconds {
             Some(left) => format!("   about {} left", figures::seconds(left)),
             None => String::new(),
         };
-        text.push_str(&format!("         {}   {progress}   {of}{left}\n", stream.stream));
+        text.push_str(&format!(
+            "         {}   {progress}   {of}{bytes}{left}\n",
+            stream.stream
+        ));
     }
     if has_streams {
         let names: Vec<&str> = pipeline.destinations.iter().map(|d| d.destination.as_str()).collect();
@@ -254,7 +280,11 @@ mod tests {
         let shop = json!({
             "pipeline": "shop", "state": "degraded", "up_seconds": 274_320.0,
             "source": {
-                "connector": "sqlite", "head": {"a1b2": "81236"}, "received": {}, "acknowledged": {},
+                "connector": "postgres", "head": {"a1b2": "81236"}, "received": {}, "acknowledged": {},
+                "slot": {
+                    "name": "highwater_shop", "is_active": true, "retained_bytes": 43_000_000, "safe_bytes": 1_030_000_000,
+                    "acknowledged": "0/16B3748", "received": "0/16B9F10"
+                },
                 "head_timestamp_seconds": 1.0, "probed_timestamp_seconds": 2.0, "rows": 1_000_000, "rows_per_second": 12_400.0
             },
             "destinations": [
@@ -277,7 +307,7 @@ mod tests {
                 {"stream": "customers", "destinations": {"lake": "live", "copy": "live"}},
                 {
                     "stream": "orders", "destinations": {"lake": "reading", "copy": "reading"},
-                    "read": {"run": 2, "rows": 630, "rows_estimated": 1_000, "progress_ratio": 0.63, "remaining_seconds": 11_640.0}
+                    "read": {"run": 2, "rows": 630, "rows_estimated": 1_000, "bytes": 84_000, "progress_ratio": 0.63, "remaining_seconds": 11_640.0}
                 }
             ],
             "spool": {"window_bytes": 67_108_864, "window_max_bytes": 67_108_864, "held_by": "lake"}

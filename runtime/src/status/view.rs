@@ -27,7 +27,23 @@ pub(crate) struct Source {
     #[serde(default)]
     pub(crate) head: BTreeMap<String, String>,
     #[serde(default)]
+    pub(crate) slot: Option<Slot>,
+    #[serde(default)]
     pub(crate) rows_per_second: f64,
+}
+
+/// What the source's system keeps the log by.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Slot {
+    pub(crate) name: String,
+    pub(crate) is_active: bool,
+    pub(crate) retained_bytes: u64,
+    #[serde(default)]
+    pub(crate) safe_bytes: Option<u64>,
+    #[serde(default)]
+    pub(crate) acknowledged: Option<String>,
+    #[serde(default)]
+    pub(crate) received: Option<String>,
 }
 
 /// A destination.
@@ -67,6 +83,8 @@ pub(crate) struct Stream {
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Read {
     pub(crate) rows: u64,
+    #[serde(default)]
+    pub(crate) bytes: u64,
     #[serde(default)]
     pub(crate) rows_estimated: Option<u64>,
     #[serde(default)]

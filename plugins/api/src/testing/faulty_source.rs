@@ -99,6 +99,10 @@ impl SourceControl for FaultyControl {
         self.inner.reads().await
     }
 
+    async fn slot(&self) -> Option<crate::SourceSlot> {
+        self.inner.slot().await
+    }
+
     async fn view(&self, streams: &[StreamId], marker: Marker) -> Result<Box<dyn SourceView>> {
         self.inner.view(streams, marker).await
     }

@@ -47,6 +47,7 @@ impl World {
     async fn open(&self, source: &dyn Source, streams: &[&str], session: &Session) -> api::Result<Opened> {
         let plan = Plan {
             pipeline: PipelineId::from("test"),
+            configured: Vec::new(),
             streams: streams
                 .iter()
                 .map(|name| PlannedStream::new(StreamId::new(*name)))

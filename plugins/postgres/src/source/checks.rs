@@ -186,26 +186,16 @@ pub(crate) async fn check(
             not_ours.get_or_insert((planned.id.clone(), table.is_owner));
         }
         if let Some(published) = &published {
-            let lacks = published.lacks(&planned.id, table.key(), &names.publication);
+            let is_unrouted = table.is_partitioned() && !published.is_via_root;
+            let lacks = match is_unrouted {
+                true => Some(publication::not_via_root(&planned.id, &names.publication)),
+                false => published.lacks(&planned.id, table.key(), &names.publication),
+            };
             found.extend(
                 lacks
                     .filter(|lacks| !(is_added && matches!(lacks, Error::NotPublished { .. })))
                     .map(Into::into),
             );
-            if table.kind == "p" && !published.is_via_root {
-                found.push(
-                    Error::PublishesLess {
-                        stream: planned.id.clone(),
-                        publication: names.publication.clone(),
-                        lacking: "its partitions under their own names".to_owned(),
-                        set: format!(
-                            "ALTER PUBLICATION {} SET (publish_via_partition_root = true);",
-                            crate::identifier::quote_ident(&names.publication)
-                        ),
-                    }
-                    .into(),
-                );
-            }
         }
         let of_publication = published.as_ref().and_then(|of| of.table(&planned.id));
         found.extend(columns_left_out(&table, planned, of_publication, names, &server));

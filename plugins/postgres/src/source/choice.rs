@@ -7,6 +7,8 @@
 //! | its keys are scattered, and all of it is read within one window | as it lies: in key order each block is read many times |
 //! | its keys are scattered, and it takes longer | by key: a kill does not start it again, and the log does not wait |
 //!
+//! How long it takes depends on the destinations, too: a read in one window that will plainly outlast it begins again by key.
+//!
 //! How scattered keys are is measured, because statistics know only of the first column and are weak there: how many blocks
 //! hold the next [`PROBED_KEYS`] keys after a few that are drawn at random, against how many would have to.
 
@@ -68,6 +70,8 @@ pub(crate) enum Why {
     Scattered {
         scatter: f64,
     },
+    /// It was tried in one window.
+    Outlasted,
     TooLong {
         scatter: f64,
         lasts: Duration,
@@ -80,6 +84,7 @@ impl std::fmt::Display for Why {
             Why::Asked => write!(f, "`read_order` says so"),
             Why::NoKey => write!(f, "it has no primary key"),
             Why::UnknownOrder => write!(f, "the order of its primary key is known to the server alone"),
+            Why::Outlasted => write!(f, "in one piece it would have taken longer than `window_max`"),
             Why::Small => write!(f, "it is small"),
             Why::NotProbed => write!(f, "the server did not say in time how its keys lie"),
             Why::InOrder { scatter } => write!(

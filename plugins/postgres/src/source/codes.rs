@@ -190,6 +190,21 @@ The publication does not send them: it has a list of columns, or they are genera
 so. They are left out of existing rows, too, so that rows and changes are alike.",
     },
     Code {
+        id: "N0277",
+        title: "the replication slot of a pipeline that does not run keeps log",
+        explain: "\
+The pipeline is in this configuration, and nobody reads its slot: the server keeps what it has not read. The longer it is stopped, the more that
+is. Run it, or `highwater forget` it.",
+    },
+    Code {
+        id: "W0278",
+        title: "a table is read by key after all, because in one piece it takes too long",
+        explain: "\
+While a table is read from one snapshot the log waits, and `window_max` is how long it may. The table turned out to take longer, because it is larger
+than was thought or a destination is slow. Its read begins again, emptied first, page by page: slower, but changes go on between the pages, and
+a kill costs one page. `read_order: disk` in the source's spec reads it in one piece however long that takes.",
+    },
+    Code {
         id: "W0250",
         title: "a stream's table is gone",
         explain: "Its rows cannot be read. Destinations keep what they have.",
@@ -251,8 +266,8 @@ stream has to be read again. Look which destination is behind (`highwater status
         id: "W0259",
         title: "a replication slot of ours is read by nobody",
         explain: "\
-Its name is one that Highwater gives, and no connection reads it. If its pipeline is gone, it keeps the server's log for ever, until
-the disk is full: drop it. If its pipeline is only stopped, it keeps what that pipeline has not read.",
+Its name is one that Highwater gives, no connection reads it, and no pipeline of this configuration has that name. If its pipeline is gone, it
+keeps the server's log for ever, until the disk is full: drop it. If another configuration has it, it keeps what that has not read.",
     },
     Code {
         id: "N0260",

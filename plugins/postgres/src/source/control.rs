@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use api::{Head, HeadMark, Kept, LagUnit, ReadExisting, ReadProgress, SourceControl, SourceView};
+use api::{Head, HeadMark, Kept, LagUnit, ReadExisting, ReadProgress, SourceControl, SourceSlot, SourceView};
 use async_trait::async_trait;
 use model::{Checkpoint, Marker, Order, Partition, StreamId, Timestamp};
 use tokio::sync::{Mutex, oneshot};
@@ -107,12 +107,18 @@ impl SourceControl for Control {
             destinations: request.destinations,
             empty_first: request.empty_first,
             run,
+            by_key: false,
         });
         Ok(run)
     }
 
     async fn reads(&self) -> Vec<ReadProgress> {
         self.shared.reads()
+    }
+
+    async fn slot(&self) -> Option<SourceSlot> {
+        let watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        watch.figures(self.shared.received())
     }
 
     async fn view(&self, streams: &[StreamId], marker: Marker) -> api::Result<Box<dyn SourceView>> {

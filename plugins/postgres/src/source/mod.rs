@@ -194,12 +194,12 @@ impl Source for PostgresSource {
 
     async fn check(&self, plan: &Plan) -> api::Result<Vec<api::Error>> {
         let client = self.settings.connect().await?;
-        let names = Names::new(&self.spec, plan.pipeline.as_str());
+        let names = Names::among(&self.spec, plan.pipeline.as_str(), &plan.configured);
         checks::check(&client, &self.spec, &names, plan).await
     }
 
     async fn open(&self, plan: &Plan, held: &[Held], cx: Context) -> api::Result<Opened> {
-        let names = Names::new(&self.spec, plan.pipeline.as_str());
+        let names = Names::among(&self.spec, plan.pipeline.as_str(), &plan.configured);
         let client = self.settings.connect().await?;
         let server = Server::describe(&client).await?;
         if let Some(unfit) = checks::check_server(&server).into_iter().next() {

@@ -94,11 +94,11 @@ impl Page {
     ) -> Result<Option<f64>, Ended> {
         match self.read(reader, shape, statement).await {
             Ok(()) => Ok(self.bytes_per_row),
-            Err(ended) => {
-                // If nobody listens any more, nobody needs to know.
-                let _ = self.parts.send(Err(ended)).await;
-                Err(Ended::Stopped)
-            }
+            Err(ended) => match self.parts.send(Err(ended)).await {
+                Ok(()) => Err(Ended::Stopped),
+                // Nobody wants the page any more.
+                Err(_) => Ok(None),
+            },
         }
     }
 

@@ -3,6 +3,7 @@
 use model::StreamId;
 use tokio_postgres::Client;
 
+use super::catalogue::Table;
 use super::error::{Error, sql, table};
 use super::spec::Names;
 use crate::identifier::quote_ident;
@@ -149,6 +150,19 @@ impl Publication {
     }
 }
 
+/// A partitioned table whose changes are published under the names of its partitions.
+pub(crate) fn not_via_root(stream: &StreamId, name: &str) -> Error {
+    Error::PublishesLess {
+        stream: stream.clone(),
+        publication: name.to_owned(),
+        lacking: "its partitions under their own names".to_owned(),
+        set: format!(
+            "ALTER PUBLICATION {} SET (publish_via_partition_root = true);",
+            quote_ident(name)
+        ),
+    }
+}
+
 /// The statement that makes the publication.
 pub(crate) fn create_statement<'a>(name: &str, streams: impl IntoIterator<Item = &'a StreamId>) -> String {
     let tables = match list(streams) {
@@ -212,8 +226,13 @@ pub(crate) async fn ensure(
         let add = add_statement(name, missing.iter().copied());
         // Another's publication is not ours to change.
         if !may_create || !names.is_own_publication() || found.is_all_tables {
+            let stream = missing[0];
+            let table = Table::find(client, stream.schema().unwrap_or_default(), stream.name()).await?;
+            if !found.is_via_root && table.is_some_and(|table| table.is_partitioned()) {
+                return Err(not_via_root(stream, name).into());
+            }
             return Err(Error::NotPublished {
-                stream: missing[0].clone(),
+                stream: stream.clone(),
                 publication: name.clone(),
                 add,
             }

@@ -114,7 +114,7 @@ struct Cutting {
 
 /// What the readers of a window work on.
 pub(crate) struct Work {
-    tables: Mutex<Tables>,
+    tables: Arc<Mutex<Tables>>,
     /// Told whenever `tables` changed.
     moved: Notify,
     turns: mpsc::Sender<Turn>,
@@ -135,6 +135,8 @@ struct Tables {
     taken: usize,
     /// How often one was taken.
     taken_count: u64,
+    /// Reads of which nothing more is wanted.
+    let_go: Vec<(StreamId, u32)>,
 }
 
 /// How a window is read.
@@ -151,6 +153,8 @@ pub(crate) struct Manner {
 pub(crate) struct Readers {
     turns: mpsc::Receiver<Turn>,
     tasks: JoinSet<()>,
+    /// Not the whole of their work, which would keep `turns` from its end.
+    tables: Arc<Mutex<Tables>>,
 }
 
 impl Readers {
@@ -162,11 +166,12 @@ impl Readers {
         // Those that have to be read to their end go first, so that others use the time.
         waiting.make_contiguous().sort_by_key(|task| task.cut() == Cut::ByKey);
         let work = Arc::new(Work {
-            tables: Mutex::new(Tables {
+            tables: Arc::new(Mutex::new(Tables {
                 waiting,
                 taken: 0,
                 taken_count: 0,
-            }),
+                let_go: Vec::new(),
+            })),
             moved: Notify::new(),
             turns,
             seating: tokio::sync::Mutex::new(()),
@@ -177,6 +182,7 @@ impl Readers {
             closing: manner.closing,
             deadline: manner.deadline,
         });
+        let tables = Arc::clone(&work.tables);
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&work).read(door.clone().reader().await?));
         for _ in 1..connections {
@@ -192,7 +198,17 @@ impl Readers {
                 }
             });
         }
-        Ok(Readers { turns: receiver, tasks })
+        Ok(Readers {
+            turns: receiver,
+            tasks,
+            tables,
+        })
+    }
+
+    /// Reads nothing more of a table. Pages of it that are announced come to nothing.
+    pub(crate) fn let_go(&self, stream: &StreamId, run: u32) {
+        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        tables.let_go.push((stream.clone(), run));
     }
 
     /// What is next; `None` if nothing is left to read in this window.
@@ -255,7 +271,11 @@ impl Work {
                 // However short windows are, each brings something.
                 let is_late = tables.taken_count > 0 && Instant::now() >= self.deadline;
                 while let Some(task) = tables.waiting.pop_front() {
-                    if self.closing.is_cancelled() || (is_late && !task.is_bound_to_window()) {
+                    let is_let_go = tables
+                        .let_go
+                        .iter()
+                        .any(|(stream, run)| (stream, *run) == (&task.stream, task.run));
+                    if is_let_go || self.closing.is_cancelled() || (is_late && !task.is_bound_to_window()) {
                         continue;
                     }
                     tables.taken += 1;

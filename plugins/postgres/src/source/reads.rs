@@ -124,9 +124,23 @@ impl Read {
         Duration::try_from_secs_f64(left).ok()
     }
 
+    /// Whether, `elapsed` after its window was opened, it is plain that it will not end within `window_max`.
+    pub(crate) fn outlasts(&self, elapsed: Duration, window_max: Duration) -> bool {
+        if elapsed >= window_max {
+            return true;
+        }
+        // Before that the beginning says little of the rest; and only what is far off is begun again.
+        let Some(estimated) = self.row_count_estimated.filter(|_| elapsed >= window_max / 4) else {
+            return false;
+        };
+        let rate = self.row_count as f64 / elapsed.as_secs_f64();
+        rate * window_max.as_secs_f64() * 1.5 < estimated as f64
+    }
+
     /// The same read once more, emptied first.
     pub(crate) fn into_request(self) -> Request {
         Request {
+            by_key: false,
             streams: vec![self.stream],
             destinations: self.destinations,
             empty_first: true,
@@ -175,11 +189,31 @@ pub(crate) struct Request {
     pub(crate) destinations: Option<Vec<DestinationId>>,
     pub(crate) empty_first: bool,
     pub(crate) run: u32,
+    /// By key wherever that is possible: in one window it took too long.
+    pub(crate) by_key: bool,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn read_outlasts_its_window_when_its_rate_says_so() {
+        let mut read = Read::new(
+            StreamId::new("t"),
+            1,
+            Cut::OneWindow,
+            Incarnation { oid: 1, filenode: 2 },
+        );
+        let outlasts = |read: &Read, seconds| read.outlasts(Duration::from_secs(seconds), Duration::from_secs(60));
+        assert!(outlasts(&read, 60));
+        assert!(!outlasts(&read, 59), "nobody knows how much is left");
+        (read.row_count, read.row_count_estimated) = (100, Some(1_000));
+        assert!(!outlasts(&read, 10), "too early to say");
+        assert!(outlasts(&read, 15));
+        read.row_count = 200;
+        assert!(!outlasts(&read, 15));
+    }
 
     #[test]
     fn cut_is_the_same_after_it_was_stored() {

@@ -72,6 +72,7 @@ impl Resumption {
                 destinations: Some(holders),
                 empty_first: true,
                 run: 0,
+                by_key: false,
             });
         }
     }
@@ -225,6 +226,7 @@ fn reads(plan: &Plan, standing: &[(&Held, Order)]) -> api::Result<(Vec<Read>, Ve
                 destinations: Some(restarted),
                 empty_first: true,
                 run: 0,
+                by_key: false,
             });
         }
     }

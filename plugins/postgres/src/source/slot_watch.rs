@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use api::Retry;
+use api::{Retry, SourceSlot};
 use tokio_postgres::Client;
 
 use super::error::sql;
 use super::spec::Names;
 use crate::identifier::quote_literal;
+use crate::replication::Lsn;
 
 /// A slot is about to be lost when less than this part of what it may keep is left, and safe again with twice as much.
 const SAFE_PART_MIN: f64 = 0.2;
@@ -27,6 +28,8 @@ pub(crate) struct OurSlot {
     pub(crate) safe_bytes: Option<i64>,
     /// All that may be kept for it.
     pub(crate) keep_bytes_max: Option<i64>,
+    /// Up to where it may be forgotten.
+    pub(crate) confirmed: Option<String>,
 }
 
 impl OurSlot {
@@ -39,7 +42,7 @@ impl OurSlot {
                                                       ELSE pg_current_wal_lsn() END, s.restart_lsn), 0)::int8,
                         s.safe_wal_size,
                         (SELECT setting::int8 * 1048576 FROM pg_settings
-                         WHERE name = 'max_slot_wal_keep_size' AND setting <> '-1')
+                         WHERE name = 'max_slot_wal_keep_size' AND setting <> '-1'), s.confirmed_flush_lsn::text
                  FROM pg_replication_slots s WHERE s.plugin = 'pgoutput' AND NOT s.temporary ORDER BY s.slot_name",
                 &[],
             )
@@ -52,12 +55,13 @@ impl OurSlot {
             retained_bytes: row.get(3),
             safe_bytes: row.get(4),
             keep_bytes_max: row.get(5),
+            confirmed: row.get(6),
         };
         Ok(rows.into_iter().map(slot).collect())
     }
 
     /// Whether nobody reads it, though it has a name that we give.
-    fn is_forgotten(&self, names: &Names) -> bool {
+    fn is_unread(&self, names: &Names) -> bool {
         !self.is_active && self.name != names.slot && self.name.starts_with("highwater_")
     }
 
@@ -83,9 +87,24 @@ impl OurSlot {
         ))
     }
 
+    /// What is said of one that nobody reads: whose it is, if the configuration has its pipeline.
+    fn unread(&self, names: &Names) -> api::Error {
+        let Some(pipeline) = names.slots_of_others.get(&self.name) else {
+            return self.forgotten();
+        };
+        let text = format!(
+            "replication slot `{}` of pipeline `{pipeline}`, which does not run, keeps {} of log",
+            self.name,
+            size(self.retained_bytes)
+        );
+        api::Error::new("N0277", Retry::Never, text).hint(format!(
+            "run the pipeline, or give its position up: highwater forget {pipeline}"
+        ))
+    }
+
     fn forgotten(&self) -> api::Error {
         let text = format!(
-            "replication slot `{}` of database `{}` is read by nobody, and the server keeps {} of log for it",
+            "replication slot `{}` of database `{}` is of no pipeline here, nobody reads it, and it keeps {} of log",
             self.name,
             self.database,
             size(self.retained_bytes)
@@ -114,8 +133,8 @@ pub(crate) fn findings(slots: &[OurSlot], names: &Names) -> Vec<api::Error> {
                 slot.name
             );
             found.push(api::Error::new("N0260", Retry::Never, text));
-        } else if slot.is_forgotten(names) {
-            found.push(slot.forgotten());
+        } else if slot.is_unread(names) {
+            found.push(slot.unread(names));
         }
     }
     found
@@ -127,6 +146,8 @@ pub(crate) struct SlotWatch {
     opened_at: Instant,
     is_nearly_lost: bool,
     has_told_of_forgotten: bool,
+    /// The pipeline's own slot, as it was seen last.
+    seen: Option<OurSlot>,
 }
 
 impl SlotWatch {
@@ -136,6 +157,7 @@ impl SlotWatch {
             opened_at: Instant::now(),
             is_nearly_lost: false,
             has_told_of_forgotten: false,
+            seen: None,
         }
     }
 
@@ -143,6 +165,7 @@ impl SlotWatch {
     pub(crate) fn see(&mut self, slots: &[OurSlot]) {
         if let Some(slot) = slots.iter().find(|slot| slot.name == self.names.slot) {
             self.measure(slot);
+            self.seen = Some(slot.clone());
             let was_nearly_lost = self.is_nearly_lost;
             // Warned of once, until there is clearly more room.
             let is_safe = slot.safe_part().is_none_or(|part| part >= 2.0 * SAFE_PART_MIN);
@@ -153,10 +176,24 @@ impl SlotWatch {
         }
         if !self.has_told_of_forgotten && self.opened_at.elapsed() >= FORGOTTEN_AFTER {
             self.has_told_of_forgotten = true;
-            for slot in slots.iter().filter(|slot| slot.is_forgotten(&self.names)) {
-                self.tell(&slot.forgotten());
+            for slot in slots.iter().filter(|slot| slot.is_unread(&self.names)) {
+                self.tell(&slot.unread(&self.names));
             }
         }
+    }
+
+    /// The figures of the pipeline's own slot.
+    pub(crate) fn figures(&self, received: Lsn) -> Option<SourceSlot> {
+        let seen = self.seen.as_ref()?;
+        let bytes = |bytes: i64| u64::try_from(bytes).unwrap_or(0);
+        Some(SourceSlot {
+            name: seen.name.clone(),
+            is_active: seen.is_active,
+            retained_bytes: bytes(seen.retained_bytes),
+            safe_bytes: seen.safe_bytes.map(bytes),
+            acknowledged: seen.confirmed.clone(),
+            received: Some(received.to_string()),
+        })
     }
 
     fn measure(&self, slot: &OurSlot) {
@@ -169,6 +206,9 @@ impl SlotWatch {
     }
 
     fn tell(&self, error: &api::Error) {
+        if error.code().starts_with('N') {
+            return tracing::info!(code = error.code(), pipeline = self.names.pipeline, "{error}");
+        }
         tracing::warn!(
             code = error.code(),
             pipeline = self.names.pipeline,
@@ -195,6 +235,8 @@ fn size(bytes: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn slot(name: &str, is_active: bool, safe_mib: Option<i64>) -> OurSlot {
@@ -205,6 +247,7 @@ mod tests {
             retained_bytes: 300 << 20,
             safe_bytes: safe_mib.map(|mib| mib << 20),
             keep_bytes_max: safe_mib.map(|_| 1_000 << 20),
+            confirmed: None,
         }
     }
 
@@ -213,6 +256,7 @@ mod tests {
             pipeline: "shop".to_owned(),
             slot: "highwater_shop".to_owned(),
             publication: "highwater_shop".to_owned(),
+            slots_of_others: BTreeMap::from([("highwater_crm".to_owned(), "crm".into())]),
         }
     }
 
@@ -232,6 +276,8 @@ mod tests {
             &["N0260", "W0259"],
         );
         check(&[slot("highwater_old", true, None), slot("debezium", false, None)], &[]);
+        check(&[slot("highwater_crm", false, None)], &["N0277"]);
+        check(&[slot("highwater_crm", true, None)], &[]);
     }
 
     #[test]

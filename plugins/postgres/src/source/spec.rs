@@ -1,8 +1,9 @@
 //! The source's part of the configuration.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use model::StreamId;
+use model::{PipelineId, StreamId};
 use schemars::JsonSchema;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -152,15 +153,27 @@ pub(crate) struct Names {
     pub(crate) pipeline: String,
     pub(crate) slot: String,
     pub(crate) publication: String,
+    /// The slots of other pipelines of the configuration, as they are called unless their specs say otherwise.
+    pub(crate) slots_of_others: BTreeMap<String, PipelineId>,
 }
 
 impl Names {
     pub(crate) fn new(spec: &PostgresSourceSpec, pipeline: &str) -> Self {
+        Self::among(spec, pipeline, &[])
+    }
+
+    /// With the slots of other pipelines in mind.
+    pub(crate) fn among(spec: &PostgresSourceSpec, pipeline: &str, configured: &[PipelineId]) -> Self {
         let own = own_name(pipeline);
         Names {
             pipeline: pipeline.to_owned(),
             slot: spec.slot.clone().unwrap_or_else(|| own.clone()),
             publication: spec.publication.clone().unwrap_or(own),
+            slots_of_others: configured
+                .iter()
+                .filter(|other| other.as_str() != pipeline)
+                .map(|other| (own_name(other.as_str()), other.clone()))
+                .collect(),
         }
     }
 

@@ -39,6 +39,40 @@ async fn publication_of_another_that_shows_less_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn columns_and_partitions_that_a_publication_leaves_out_are_named() {
+    let mut app = owner!(
+        "CREATE TABLE a(id int PRIMARY KEY, v text, g int GENERATED ALWAYS AS (id * 2) STORED);
+         CREATE TABLE b(id int, k int, v text, PRIMARY KEY (id, k)); CREATE TABLE c(id int PRIMARY KEY, v text, w text);
+         CREATE TABLE p(id int PRIMARY KEY) PARTITION BY RANGE (id); CREATE TABLE p1 PARTITION OF p DEFAULT;
+         CREATE PUBLICATION theirs FOR TABLE a, b (id, v), c (id, v), p",
+        ["a", "b", "c", "p"]
+    );
+    app.spec["publication"] = "theirs".into();
+    let found = findings(&app).await;
+    for expected in [
+        "N0276 `public.a` is read without `g`: they are generated\n",
+        "E0257 cannot read changes of `public.b`: publication `theirs` publishes it without `k` of its key\n  \
+         hint: -- with every column, or UPDATE and DELETE fail\nALTER PUBLICATION \"theirs\" SET TABLE \"public\".\"b\";",
+        "N0276 `public.c` is read without `w`: the publication has a list of columns\n  \
+         hint: -- with every column\nALTER PUBLICATION \"theirs\" SET TABLE \"public\".\"c\";",
+        "E0257 cannot read changes of `public.p`: publication `theirs`",
+        "hint: ALTER PUBLICATION \"theirs\" SET (publish_via_partition_root = true);",
+    ] {
+        assert!(found.contains(expected), "{expected}\n\n{found}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_that_no_stream_takes_are_told() {
+    let mut app = owner!("CREATE TABLE a(id int PRIMARY KEY)", ["a"]);
+    app.spec["messages"] = serde_json::json!({"stream": "notes"});
+    let found = findings(&app).await;
+    let expected = "W0273 messages are not passed on: no stream `notes` is configured\n  \
+                    hint: add `notes` to `streams`, or remove `messages` from the source's spec";
+    assert!(found.contains(expected), "{found}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_leave_to_create_the_statements_are_shown() {
     let mut app = owner!("CREATE TABLE a(id int PRIMARY KEY)", ["a"]);
     app.spec["create"] = false.into();

@@ -93,6 +93,7 @@ impl App {
     pub(crate) fn plan(&self) -> Plan {
         Plan {
             pipeline: "shop".into(),
+            configured: Vec::new(),
             streams: self.streams.clone(),
             changeset_bytes_max: self.changeset_bytes_max,
         }
@@ -257,10 +258,15 @@ impl Run {
     pub(crate) async fn until_equal(&mut self, app: &App, tables: &[&str]) {
         let deadline = std::time::Instant::now() + DEADLINE;
         loop {
+            // Tables are compared only when nothing more comes for a moment: that costs far more than to take a changeset.
+            while let Ok(step) = tokio::time::timeout(Duration::from_millis(15), self.step()).await {
+                assert!(step.unwrap(), "the source ended; so far: {:?}", self.seen);
+            }
             let mut differing = None;
             for table in tables {
                 if !self.is_equal(app, table).await {
                     differing = Some(table);
+                    break;
                 }
             }
             let Some(table) = differing else { break };
@@ -284,6 +290,9 @@ impl Run {
             .streams
             .get(&id)
             .is_some_and(|state| state.is_live());
+        if !is_live {
+            return false;
+        }
         let mut rows = self.replica.rows(&id).unwrap_or_default();
         rows.sort();
         // A column that was dropped at the source may stay at the destination.
@@ -294,7 +303,7 @@ impl Run {
                 row.retain(|name, _| columns.contains(name));
             }
         }
-        is_live && rows == wanted
+        rows == wanted
     }
 
     /// How often something was seen.

@@ -8,6 +8,7 @@ mod database;
 mod driver;
 mod existing_rows;
 mod failover;
+mod limits;
 mod messages;
 mod replaced_tables;
 mod role;

@@ -2,6 +2,7 @@
 
 use api::testing::Replica;
 use highwater_plugin_postgres::source::least_privilege;
+use model::Marker;
 
 use crate::changes::{app, owner};
 use crate::driver::{App, DEADLINE, Run, public};
@@ -95,18 +96,17 @@ async fn transaction_that_a_snapshot_waits_for_is_named_to_the_role_of_least_pri
         "CREATE TABLE t(id int PRIMARY KEY); CREATE TABLE other(id int); INSERT INTO t VALUES (1)",
         ["t"]
     );
+    app.spec["window_wait"] = "1s".into();
+    let mut run = Run::start(&app, &Replica::new()).await;
+    run.until_equal(&app, &["t"]).await;
     let held = format!("held_{}", app.database.name);
     app.run(&format!(
         "BEGIN; INSERT INTO other VALUES (1); PREPARE TRANSACTION '{held}'"
     ))
     .await;
-    // The slot itself waits for it: at least ten seconds, so that they are spent once.
-    app.spec["window_wait"] = "1s".into();
-    let refused = tokio::time::timeout(DEADLINE, app.open(&[], &api::Share::alone(1 << 20)))
-        .await
-        .unwrap()
-        .err()
-        .unwrap();
+    let streams = [public("t")];
+    let view = run.control.view(&streams, Marker(1));
+    let refused = tokio::time::timeout(DEADLINE, view).await.unwrap().err().unwrap();
     assert_eq!(refused.code(), "E0269");
     assert!(
         refused
@@ -115,8 +115,6 @@ async fn transaction_that_a_snapshot_waits_for_is_named_to_the_role_of_least_pri
         "{refused}"
     );
     app.run(&format!("ROLLBACK PREPARED '{held}'")).await;
-    let mut run = Run::start(&app, &Replica::new()).await;
-    run.until(|run| run.replica.row_count(&public("t")) == 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,7 @@
 //! Windows beside transactions that do not end and DDL that waits.
 
+use std::time::{Duration, Instant};
+
 use api::testing::Replica;
 
 use crate::changes::app;
@@ -106,6 +108,49 @@ async fn table_that_somebody_locks_waits_while_another_is_read() {
     assert!(run.replica.row_count(&public("t")) < 6000);
     client.batch_execute("COMMIT").await.unwrap();
     run.until_equal(&app, &["t", "u"]).await;
+}
+
+/// Random keys, a destination that is slow, and a stream beside it whose changes must not wait until all is read.
+#[tokio::test(flavor = "multi_thread")]
+async fn table_that_takes_too_long_in_one_piece_is_read_by_key_so_that_the_log_goes_on() {
+    let mut app = app!(
+        "CREATE TABLE t(id text COLLATE \"C\" PRIMARY KEY, v text); CREATE TABLE u(id int PRIMARY KEY, v text);
+         INSERT INTO t SELECT md5(g::text), repeat('x', 1400) FROM generate_series(1, 9000) g; ANALYZE t",
+        ["u", "t"]
+    );
+    app.changeset_bytes_max = 64 << 10;
+    app.spec["page_rows"] = 10_000.into();
+    app.spec["window_max"] = "1s".into();
+    let mut run = Run::start(&app, &Replica::new()).await;
+    run.until(|run| run.replica.row_count(&public("t")) > 0).await;
+    let told: Vec<String> = {
+        let found = app.source().check(&app.plan()).await.unwrap();
+        found.iter().map(ToString::to_string).collect()
+    };
+    assert!(
+        told.iter().any(|told| told.contains("read as it lies on disk")),
+        "{told:?}"
+    );
+    app.run("INSERT INTO u VALUES (1, 'beside')").await;
+    let written_at = Instant::now();
+    while run.replica.row_count(&public("u")) == 0 {
+        // A slow destination: all of the table would take it half a minute.
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        assert!(run.step().await.unwrap());
+    }
+    let waited = written_at.elapsed();
+    assert!(
+        waited < Duration::from_secs(10),
+        "the change of another table waited {waited:?}"
+    );
+    assert_eq!(run.count("end_read public.t"), 0, "and not because all was read");
+    run.until_equal(&app, &["t", "u"]).await;
+    assert_eq!(
+        run.count("begin_read public.t"),
+        2,
+        "in one piece, and by key: {:?}",
+        run.seen
+    );
 }
 
 /// A snapshot that stays open keeps the whole database from being vacuumed.

@@ -65,6 +65,7 @@ impl App {
     pub(crate) fn plan(&self) -> Plan {
         Plan {
             pipeline: "shop".into(),
+            configured: Vec::new(),
             streams: self.streams.clone(),
             changeset_bytes_max: self.changeset_bytes_max,
         }

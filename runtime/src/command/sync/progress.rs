@@ -107,7 +107,11 @@ impl Watcher {
                 let ratio = read
                     .progress_ratio
                     .map_or_else(String::new, |ratio| format!(" {:.0} %", ratio * 100.0));
-                Some(format!("{}{ratio}{}", stream.stream, left.unwrap_or_default()))
+                let bytes = match read.bytes {
+                    0 => String::new(),
+                    bytes => format!(" {}", figures::bytes(bytes)),
+                };
+                Some(format!("{}{ratio}{bytes}{}", stream.stream, left.unwrap_or_default()))
             }));
             if let Some(trouble) = &pipeline.trouble {
                 parts.push(format!("{}: {}", pipeline.pipeline, trouble.error));

@@ -167,6 +167,7 @@ impl<'a> Stage<'a> {
         };
         Plan {
             pipeline: "shop".into(),
+            configured: Vec::new(),
             streams: self.harness.streams().iter().map(planned).collect(),
             changeset_bytes_max: self.changeset_bytes_max,
         }

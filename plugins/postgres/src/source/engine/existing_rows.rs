@@ -12,7 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{Engine, STATUS_EVERY, Setup};
 use crate::replication::Lsn;
 use crate::source::catalogue::{Table, now_and_end_of_log};
-use crate::source::choice::choose;
+use crate::source::choice::{Why, choose};
 use crate::source::emitter::Ended;
 use crate::source::error::Error;
 use crate::source::page_copy::{PagePart, Room};
@@ -21,6 +21,7 @@ use crate::source::publication::{self, Publication};
 use crate::source::readers::{Announced, Frontier, Manner, Readers, Task, Turn, first_page_rows};
 use crate::source::reads::{Cut, Incarnation, Read, Request};
 use crate::source::shape::StreamShape;
+use crate::source::spec::ReadOrder;
 use crate::source::window::Window;
 
 /// How long to wait after a window could not be opened.
@@ -64,7 +65,10 @@ impl Engine {
         };
         let publication = self.publication_with(stream).await?;
         let shape = self.shape_of(&planned, &table, publication.as_ref()).await?;
-        let choice = choose(&self.setup.client, &table, &shape, &self.setup.spec).await;
+        let mut choice = choose(&self.setup.client, &table, &shape, &self.setup.spec).await;
+        if request.by_key && shape.order.is_some() {
+            (choice.cut, choice.why) = (Cut::ByKey, Why::Outlasted);
+        }
         let cut = choice.cut;
         let of = Incarnation {
             oid: table.oid,
@@ -241,7 +245,14 @@ impl Engine {
             closing: shared.closing.clone(),
             deadline: window.opened_at + spec.window_max,
         };
-        let (order, time) = (order_before(window.at), window.time);
+        let (order, time, opened_at) = (order_before(window.at), window.time, window.opened_at);
+        // Of these the rest can be read in other windows, if it has to be.
+        let divisible: Vec<(StreamId, u32)> = tasks
+            .iter()
+            .filter(|task| task.shape.order.is_some() && spec.read_order == ReadOrder::Auto)
+            .map(|task| (task.stream.clone(), task.run))
+            .collect();
+        let window_max = spec.window_max;
         let mut readers = Readers::start(window.into_door(), tasks, manner).await?;
         while !shared.closing.is_cancelled() {
             self.tell_status();
@@ -254,6 +265,9 @@ impl Engine {
                 // The server is told what is flushed meanwhile.
                 () = tokio::time::sleep(STATUS_EVERY) => continue,
             };
+            for (stream, run) in &divisible {
+                self.cut_by_key_if_it_outlasts(&readers, stream, *run, opened_at.elapsed(), window_max);
+            }
             match turn {
                 Some(Turn::Page(page)) => self.hand_on(page, order, time).await?,
                 Some(Turn::Changed { stream, run }) => self.begin_again(&stream, run),
@@ -264,6 +278,42 @@ impl Engine {
         }
         self.tell_progress();
         Ok(())
+    }
+
+    /// While a table is read in one window the log waits. One that will not end in time is read by key instead.
+    fn cut_by_key_if_it_outlasts(
+        &mut self,
+        readers: &Readers,
+        stream: &StreamId,
+        run: u32,
+        elapsed: Duration,
+        window_max: Duration,
+    ) {
+        let is_it = |read: &Read| &read.stream == stream && read.run == run && read.cut == Cut::OneWindow;
+        let Some(i) = self
+            .reads
+            .iter()
+            .position(|read| is_it(read) && read.next_page().is_some() && read.outlasts(elapsed, window_max))
+        else {
+            return;
+        };
+        readers.let_go(stream, run);
+        let read = self.reads.remove(i);
+        tracing::warn!(
+            code = "W0278",
+            pipeline = self.setup.names.pipeline,
+            %stream,
+            run,
+            rows = read.row_count,
+            rows_estimated = read.row_count_estimated,
+            seconds = elapsed.as_secs(),
+            "in one piece the table would hold the log back for longer than `window_max`: the read begins again, by key"
+        );
+        self.restarts.push(Request {
+            by_key: true,
+            ..read.into_request()
+        });
+        self.publish_reads();
     }
 
     /// How far the reads are that go on in another window.
