@@ -102,6 +102,14 @@ impl TableCodec {
         })
     }
 
+    /// The same with other words about it: marks of columns, its parent, its description. Names and types of columns must stay.
+    #[must_use]
+    pub fn described(mut self, describe: impl FnOnce(&mut Table)) -> Self {
+        describe(&mut self.table);
+        self.wire = Arc::new(self.table.to_schema());
+        self
+    }
+
     /// The table as the plugin knows it.
     pub fn table(&self) -> &Table {
         &self.table

@@ -79,6 +79,10 @@ last checkpoint and reads the rest again."
     E0736 "unknown job"
 "Jobs are numbered from 1 and remembered for a while after their end; those of an earlier process are gone."
 
+    E0738 "a plugin cannot listen"
+"`highwater plugin serve` was given an address that is in use, that does not belong to this machine, or a socket whose directory does
+not exist or whose file does. Give it another one with `--address`."
+
     E0737 "the pipeline is being compared already"
 "One comparison of a pipeline goes on at a time: each reads every row at both ends. Wait for it, or end it with
 `DELETE /api/v1/jobs/N`."

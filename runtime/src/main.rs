@@ -34,6 +34,6 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     // Usage errors, help and version end here, with 2 and 0.
-    let cli = cli::Cli::parse();
+    let cli = cli::Cli::parse_from(cli::as_plugin(std::env::args_os().collect()));
     command::run(cli)
 }

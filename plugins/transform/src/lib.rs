@@ -19,7 +19,7 @@ mod rows;
 mod select;
 mod stream_rules;
 
-pub use basic::{Basic, BasicSpec, Transformation, Unmatched, build_renaming};
+pub use basic::{Basic, BasicSpec, Transformation, Unmatched, build_renaming, read_basic};
 pub use filter::{Condition, Filter, FilterRule, FilterSpec, Literal};
 pub use json_flatten::{JsonFlatten, JsonFlattenSpec, JsonShapes, JsonType};
 pub use select::{Select, SelectRule, SelectSpec};

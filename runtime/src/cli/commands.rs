@@ -30,6 +30,9 @@ pub(crate) enum Command {
     /// Look at the stored checkpoints
     #[command(subcommand)]
     State(StateCommand),
+    /// Be a plugin of CloudQuery's protocol
+    #[command(subcommand)]
+    Plugin(PluginCommand),
     /// Print the JSON Schema of the configuration
     Schema(SchemaArgs),
     /// Explain a code such as E0104; without one, list all
@@ -222,6 +225,83 @@ pub(crate) enum StateCommand {
     Export,
 }
 
+/// Commands of `plugin`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum PluginCommand {
+    /// Serve a connector as a plugin, until INT or TERM. Logs go to stdout, one JSON object a line
+    Serve(PluginServeArgs),
+}
+
+/// Options of `plugin serve`. CloudQuery's runtime gives all of them but the first two.
+#[derive(Debug, Args)]
+pub(crate) struct PluginServeArgs {
+    /// The connector
+    #[arg(value_name = "CONNECTOR")]
+    pub(crate) connector: String,
+    /// What it serves as, where it can be several: source, destination or transformer
+    #[arg(long = "as", value_name = "ROLE", hide_possible_values = true)]
+    pub(crate) role: Option<ServeRole>,
+    /// What the destination keeps its ledger under, and the source its triggers or its slot: runs at the same time need one each
+    #[arg(long, value_name = "NAME", default_value = "cloudquery")]
+    pub(crate) pipeline: String,
+    /// Where to listen: `HOST:PORT`, or the path of a socket with `--network unix` [default: localhost:7777]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) address: Option<String>,
+    /// The kind of address: tcp or unix
+    #[arg(long, value_name = "NETWORK", default_value = "tcp", hide_possible_values = true)]
+    pub(crate) network: ServeNetwork,
+    /// What is logged: trace, debug, info, warn or error
+    #[arg(long, value_name = "LEVEL", default_value = "info", hide_possible_values = true)]
+    pub(crate) log_level: ServeLogLevel,
+    /// Taken and not needed: nothing is sent anywhere
+    #[arg(long, hide = true)]
+    pub(crate) no_sentry: bool,
+    /// Taken and not needed
+    #[arg(long, hide = true, value_name = "PATH")]
+    pub(crate) license: Option<PathBuf>,
+    /// Taken and not used yet
+    #[arg(long, hide = true, value_name = "URL")]
+    pub(crate) otel_endpoint: Option<String>,
+    /// Taken and not used yet
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) otel_endpoint_insecure: Option<bool>,
+}
+
+/// What a connector serves as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ServeRole {
+    /// It is read.
+    Source,
+    /// It is written.
+    Destination,
+    /// It changes rows.
+    Transformer,
+}
+
+/// The kind of address that a plugin listens on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ServeNetwork {
+    /// A port.
+    Tcp,
+    /// A socket file.
+    Unix,
+}
+
+/// The protocol's levels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ServeLogLevel {
+    /// Everything.
+    Trace,
+    /// For whoever looks for a mistake.
+    Debug,
+    /// What happens.
+    Info,
+    /// What is doubtful.
+    Warn,
+    /// What went wrong.
+    Error,
+}
+
 /// Options of `schema`.
 #[derive(Debug, Args)]
 pub(crate) struct SchemaArgs {
@@ -281,6 +361,7 @@ impl Command {
             Command::Forget(_) => "forget",
             Command::State(StateCommand::Show) => "state show",
             Command::State(StateCommand::Export) => "state export",
+            Command::Plugin(PluginCommand::Serve(_)) => "plugin serve",
             Command::Schema(_) => "schema",
             Command::Explain(_) => "explain",
             Command::Completion(_) => "completion",

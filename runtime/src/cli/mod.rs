@@ -2,14 +2,16 @@
 
 mod commands;
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args, Parser, ValueEnum};
 
 pub(crate) use commands::{
-    Command, CompletionArgs, ExplainArgs, ForgetArgs, InitArgs, QuickstartArgs, ResyncArgs, RunArgs, SchemaArgs,
-    StateCommand, StatusArgs, SyncArgs, Until, ValidateArgs, VerifyArgs,
+    Command, CompletionArgs, ExplainArgs, ForgetArgs, InitArgs, PluginCommand, PluginServeArgs, QuickstartArgs,
+    ResyncArgs, RunArgs, SchemaArgs, ServeLogLevel, ServeNetwork, ServeRole, StateCommand, StatusArgs, SyncArgs, Until,
+    ValidateArgs, VerifyArgs,
 };
 
 /// Keeps destinations in step with a source, all the time.
@@ -145,11 +147,77 @@ impl From<config::LogFormat> for LogFormat {
     }
 }
 
+/// A program that is started as `highwater-destination-sqlite serve ...` is a plugin, whatever else stands there: CloudQuery's
+/// runtime can be told a path, but no arguments, so the connector is in the name of a link to this program.
+pub(crate) fn as_plugin(args: Vec<OsString>) -> Vec<OsString> {
+    let named = args
+        .first()
+        .and_then(|program| Path::new(program).file_name()?.to_str());
+    let Some((role, connector)) = named.and_then(|name| name.strip_prefix("highwater-")?.split_once('-')) else {
+        return args;
+    };
+    if !["source", "destination", "transformer"].contains(&role) {
+        return args;
+    }
+    let asked = args.get(1).is_some_and(|word| word == "serve");
+    let words = ["highwater", "plugin", "serve", connector, "--as", role].map(OsString::from);
+    words
+        .into_iter()
+        .chain(args.iter().skip(if asked { 2 } else { 1 }).cloned())
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
 
     use super::*;
+
+    fn plugin(args: &str) -> String {
+        let args = as_plugin(args.split(' ').map(OsString::from).collect());
+        let words: Vec<_> = args.iter().map(|word| word.to_string_lossy()).collect();
+        words.join(" ")
+    }
+
+    #[test]
+    fn name_of_a_link_says_what_is_served() {
+        assert_eq!(
+            plugin("/opt/highwater-destination-sqlite serve --log-level info"),
+            "highwater plugin serve sqlite --as destination --log-level info"
+        );
+        assert_eq!(
+            plugin("highwater-transformer-json-flatten serve"),
+            "highwater plugin serve json-flatten --as transformer"
+        );
+        for other in [
+            "highwater validate",
+            "/usr/bin/highwater-0.2.1 run",
+            "highwater-musl-x serve",
+        ] {
+            assert_eq!(plugin(other), other);
+        }
+    }
+
+    #[test]
+    fn arguments_of_cloudquerys_runtime_are_taken() {
+        let vector = "highwater-destination-sqlite serve --log-level info --log-format json --network unix --address \
+/tmp/cq-abcdefghijklmnop.sock --no-sentry --license x --otel-endpoint localhost:4318 --otel-endpoint-insecure";
+        let args = as_plugin(vector.split_whitespace().map(OsString::from).collect());
+        let cli = Cli::try_parse_from(args).expect("it parses");
+        let Command::Plugin(PluginCommand::Serve(args)) = cli.command else {
+            panic!("another command");
+        };
+        assert_eq!(args.address.as_deref(), Some("/tmp/cq-abcdefghijklmnop.sock"));
+        assert_eq!(
+            (args.network, args.log_level),
+            (ServeNetwork::Unix, ServeLogLevel::Info)
+        );
+        assert_eq!(
+            (args.connector.as_str(), args.role),
+            ("sqlite", Some(ServeRole::Destination))
+        );
+        assert_eq!(cli.global.log_format, Some(LogFormat::Json));
+    }
 
     #[test]
     fn command_line_is_consistent() {

@@ -4,6 +4,7 @@ mod completion;
 mod explain;
 mod forget;
 mod init;
+mod plugin;
 mod quickstart;
 #[cfg(test)]
 mod reference;
@@ -20,7 +21,7 @@ mod version;
 
 use std::process::ExitCode;
 
-use crate::cli::{Cli, Command, Global};
+use crate::cli::{Cli, Command, Global, PluginCommand};
 use crate::codes;
 use crate::envelope::Envelope;
 use crate::exit::{Ended, Exit, Failure, Stop};
@@ -67,6 +68,7 @@ fn dispatch(cx: &Cx, command: Command) -> Ended {
         Command::Resync(args) => cx.block_on(resync::resync(cx, args)),
         Command::Verify(args) => cx.block_on(verify::verify(cx, args)),
         Command::Forget(args) => cx.block_on(forget::forget(cx, args)),
+        Command::Plugin(PluginCommand::Serve(args)) => cx.block_on(plugin::serve(cx, args)),
         Command::State(command) => state::state(cx, &command),
         Command::Schema(args) => schema::schema(cx, &args),
         Command::Explain(args) => explain::explain(cx, &args),

@@ -10,6 +10,7 @@ mod json;
 mod repeats;
 mod text;
 
+use std::io::Write;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -61,20 +62,36 @@ pub(crate) fn start(global: &Global, terminal: &Terminal, wish: Wish, secrets: S
         } else {
             LogFormat::Json
         });
-    // Other people's crates have their own idea of what is worth knowing.
-    let others = if global.verbose > 1 {
-        level
-    } else {
-        level.min(LevelFilter::WARN)
-    };
-    let targets = Targets::new().with_default(others).with_target("highwater", level);
     let writer = Writer {
-        terminal: terminal.clone(),
+        sink: Sink::Terminal(terminal.clone()),
         format,
         secrets,
         repeats: Mutex::new(Repeats::new(REPEAT_INTERVAL)),
         is_coloured: terminal.paint_err(),
     };
+    install(writer, level, global.verbose > 1);
+}
+
+/// Starts logging as a plugin does: to stdout, where whoever started it listens, with the plugin's name in each line.
+pub(crate) fn start_as_plugin(level: LogLevel, format: LogFormat, module: String) {
+    let writer = Writer {
+        sink: Sink::Caller { module },
+        format,
+        secrets: Secrets::default(),
+        repeats: Mutex::new(Repeats::new(REPEAT_INTERVAL)),
+        is_coloured: crate::terminal::Paint::default(),
+    };
+    install(writer, filter(level), false);
+}
+
+fn install(writer: Writer, level: LevelFilter, others_too: bool) {
+    // Other people's crates have their own idea of what is worth knowing.
+    let others = if others_too {
+        level
+    } else {
+        level.min(LevelFilter::WARN)
+    };
+    let targets = Targets::new().with_default(others).with_target("highwater", level);
     static STARTED: OnceLock<()> = OnceLock::new();
     STARTED.get_or_init(|| {
         let layer = writer.with_filter(targets);
@@ -93,8 +110,17 @@ fn filter(level: LogLevel) -> LevelFilter {
     }
 }
 
+/// Where lines go.
+enum Sink {
+    Terminal(Terminal),
+    /// To stdout, for the program that started this one.
+    Caller {
+        module: String,
+    },
+}
+
 struct Writer {
-    terminal: Terminal,
+    sink: Sink,
     format: LogFormat,
     secrets: Secrets,
     repeats: Mutex<Repeats>,
@@ -118,11 +144,19 @@ impl<S: Subscriber> Layer<S> for Writer {
                 Some(suppressed) => line.fields.push(("suppressed", suppressed.into())),
             }
         }
+        if let Sink::Caller { module } = &self.sink {
+            line.fields.push(("module", module.as_str().into()));
+        }
         let now = jiff::Timestamp::now();
         let text = match self.format {
             LogFormat::Text => text::render(&line, now, self.is_coloured),
             LogFormat::Json => json::render(&line, now),
         };
-        self.terminal.write_err(&self.secrets.scrub(&text));
+        let text = self.secrets.scrub(&text);
+        match &self.sink {
+            Sink::Terminal(terminal) => terminal.write_err(&text),
+            // A caller that is gone cannot be told so.
+            Sink::Caller { .. } => drop(std::io::stdout().lock().write_all(text.as_bytes())),
+        }
     }
 }

@@ -5,28 +5,28 @@
 //! - After a failed write or commit nothing is accepted before the next `Init`: what was lost must be sent again, and only
 //!   the caller knows it.
 
-use std::pin::Pin;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use api::{CommitPoint, Destination, Lane, Owner};
-use model::{Checkpoint, Delta, DestinationId, PipelineId};
-use proto::plugin_v3::plugin_server::Plugin;
+use async_trait::async_trait;
+use model::{Body, ChangeSet, Checkpoint, Control, Delta, DestinationId, PipelineId};
 use proto::plugin_v3::write::request::Message;
-use proto::plugin_v3::{
-    assess_tables, close, get_name, get_spec_schema, get_tables, get_version, init, read, sync, test_connection,
-    transform, transform_schema, write,
-};
+use proto::plugin_v3::{assess_tables, init, read, test_connection, write};
 use serde_json::Value;
 use tokio::sync::{Mutex, mpsc};
-use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Status, Streaming};
 
-use super::ServedDestination;
+use super::service::{Answers, Calls, reachable, unreachable};
+use super::spec::{failed, refused};
 use super::tables::Tables;
+use super::{Build, assess, read_back};
 
-pub(super) struct DestinationPlugin {
-    served: ServedDestination,
+pub(super) struct DestinationCalls {
+    name: String,
+    pipeline: String,
+    build: Build<dyn Destination>,
     /// Two writes may be open at once, a sync's and a state client's; each message is whole.
     open: Arc<Mutex<Option<Open>>>,
 }
@@ -36,43 +36,24 @@ struct Open {
     tables: Tables,
     checkpoint: Checkpoint,
     pending: Delta,
+    /// The tables of which something is not committed.
+    touched: BTreeSet<String>,
 }
 
-type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
-
-impl DestinationPlugin {
-    pub(super) fn new(served: ServedDestination) -> Self {
-        DestinationPlugin {
-            served,
+impl DestinationCalls {
+    pub(super) fn new(name: &str, pipeline: &str, build: Build<dyn Destination>) -> Self {
+        DestinationCalls {
+            name: name.to_owned(),
+            pipeline: pipeline.to_owned(),
+            build,
             open: Arc::new(Mutex::new(None)),
         }
     }
 
-    fn build(&self, spec: &[u8]) -> Result<Box<dyn Destination>, Status> {
-        // `null`, nothing and `{}` are the same: their callers differ.
-        let spec = match spec {
-            [] => Value::Null,
-            spec => serde_json::from_slice(spec)
-                .map_err(|error| Status::internal(format!("failed to init plugin: the spec is no JSON: {error}")))?,
-        };
-        let spec = if spec.is_null() {
-            Value::Object(Default::default())
-        } else {
-            spec
-        };
-        (self.served.build)(spec).map_err(|error| {
-            let hint = error.hint.as_ref().map_or(String::new(), |hint| format!("; {hint}"));
-            Status::internal(format!(
-                "failed to init plugin: {}: {}{hint}",
-                error.pointer, error.message
-            ))
-        })
-    }
-
     fn lane(&self) -> Lane {
         Lane {
-            pipeline: PipelineId::from("cloudquery"),
-            destination: DestinationId::from(self.served.name.as_str()),
+            pipeline: PipelineId::from(self.pipeline.as_str()),
+            destination: DestinationId::from(self.name.as_str()),
             lane: 0,
             owner: Owner {
                 id: uuid::Uuid::new_v4().to_string(),
@@ -85,21 +66,26 @@ impl DestinationPlugin {
     }
 }
 
-fn failed(what: &str, error: &api::Error) -> Status {
-    let hint = error.remedy().map_or(String::new(), |hint| format!("; {hint}"));
-    Status::internal(format!("{what}: {}{hint}", error.chain()))
-}
-
 fn not_open() -> Status {
     Status::failed_precondition("write failed: the plugin is not initialized, or has failed since")
 }
 
-/// Writes one message. After an error there is nothing open any more.
+fn control_of(changeset: &ChangeSet) -> Option<&Control> {
+    match &changeset.body {
+        Body::Control(control) => Some(control),
+        Body::Rows(_) => None,
+    }
+}
+
+/// Writes one message. After an error of the destination there is nothing open any more.
 async fn take(open: &Mutex<Option<Open>>, message: Message) -> Result<(), Status> {
     let mut guard = open.lock().await;
     let this = guard.as_mut().ok_or_else(not_open)?;
     for changeset in this.tables.changesets(message)? {
         this.pending.then(&changeset.delta);
+        let of_rows = changeset.batches().iter().map(|batch| batch.schema.stream());
+        let streams = of_rows.chain(control_of(&changeset).map(Control::stream));
+        this.touched.extend(streams.map(|stream| stream.name().to_owned()));
         if let Err(error) = this.destination.write(Arc::new(changeset)).await {
             *guard = None;
             return Err(failed("write failed", &error));
@@ -134,49 +120,32 @@ impl Open {
         let outcome = self.destination.commit(at).await;
         outcome.map_err(|error| failed("write failed", &error))?;
         (self.checkpoint, self.pending) = (checkpoint, Delta::none());
+        self.touched.clear();
         Ok(())
     }
 }
 
-#[tonic::async_trait]
-impl Plugin for DestinationPlugin {
-    type SyncStream = Answers<sync::Response>;
-    type ReadStream = Answers<read::Response>;
-    type WriteStreamStream = ReceiverStream<Result<write::Response, Status>>;
-    type TransformStream = Answers<transform::Response>;
+/// Lets a destination go whose work is void or done.
+async fn let_go(open: Open) {
+    if let Err(error) = open.destination.close().await {
+        tracing::debug!(error = error.chain(), "a destination did not close in peace");
+    }
+}
 
-    async fn get_name(&self, _: Request<get_name::Request>) -> Result<Response<get_name::Response>, Status> {
-        let name = self.served.name.clone();
-        Ok(Response::new(get_name::Response { name }))
+#[async_trait]
+impl Calls for DestinationCalls {
+    fn role(&self) -> &'static str {
+        "destination"
     }
 
-    async fn get_version(&self, _: Request<get_version::Request>) -> Result<Response<get_version::Response>, Status> {
-        let version = self.served.version.clone();
-        Ok(Response::new(get_version::Response { version }))
-    }
-
-    async fn get_spec_schema(
-        &self,
-        _: Request<get_spec_schema::Request>,
-    ) -> Result<Response<get_spec_schema::Response>, Status> {
-        let json_schema = self.served.spec_schema.as_ref().map(Value::to_string);
-        Ok(Response::new(get_spec_schema::Response { json_schema }))
-    }
-
-    async fn init(&self, request: Request<init::Request>) -> Result<Response<init::Response>, Status> {
-        let request = request.into_inner();
-        let mut destination = self.build(&request.spec)?;
+    async fn init(&self, spec: Value, no_connection: bool) -> Result<init::Response, Status> {
+        let mut destination = (self.build)(spec).map_err(|error| refused(&error))?;
         let mut open = self.open.lock().await;
         if let Some(earlier) = open.take() {
             // It may hold a lock that the next one needs.
-            if let Err(error) = earlier.destination.close().await {
-                tracing::debug!(
-                    error = error.chain(),
-                    "the destination of before did not close in peace"
-                );
-            }
+            let_go(earlier).await;
         }
-        if !request.no_connection {
+        if !no_connection {
             let holds = destination
                 .open(&self.lane())
                 .await
@@ -187,40 +156,27 @@ impl Plugin for DestinationPlugin {
                 tables: Tables::new(&checkpoint),
                 checkpoint,
                 pending: Delta::none(),
+                touched: BTreeSet::new(),
             });
         }
-        Ok(Response::new(init::Response { supports_flush: true }))
+        Ok(init::Response { supports_flush: true })
     }
 
-    async fn test_connection(
-        &self,
-        request: Request<test_connection::Request>,
-    ) -> Result<Response<test_connection::Response>, Status> {
-        let refused = |code: &str, what: String| {
-            Ok(Response::new(test_connection::Response {
-                success: false,
-                failure_code: code.to_owned(),
-                failure_description: what,
-            }))
-        };
-        let mut destination = match self.build(&request.into_inner().spec) {
+    async fn test_connection(&self, spec: Value) -> test_connection::Response {
+        let mut destination = match (self.build)(spec) {
             Ok(destination) => destination,
-            Err(status) => return refused("INVALID_SPEC", status.message().to_owned()),
+            Err(error) => return unreachable("INVALID_SPEC", refused(&error).message()),
         };
         match destination.check().await {
-            Err(error) => refused("UNREACHABLE", error.chain()),
+            Err(error) => unreachable("UNREACHABLE", error.chain()),
             Ok(found) => match found.first() {
-                Some(error) => refused(error.code(), error.chain()),
-                None => Ok(Response::new(test_connection::Response {
-                    success: true,
-                    ..test_connection::Response::default()
-                })),
+                Some(error) => unreachable(error.code(), error.chain()),
+                None => reachable(),
             },
         }
     }
 
-    async fn write(&self, request: Request<Streaming<write::Request>>) -> Result<Response<write::Response>, Status> {
-        let mut messages = request.into_inner();
+    async fn write(&self, mut messages: Streaming<write::Request>) -> Result<(), Status> {
         while let Some(request) = messages.message().await? {
             match request.message {
                 Some(Message::Flush(_)) => return Err(Status::invalid_argument("a flush belongs into WriteStream")),
@@ -228,15 +184,13 @@ impl Plugin for DestinationPlugin {
                 None => return Err(Status::invalid_argument("a message of an unknown kind")),
             }
         }
-        commit(&self.open).await?;
-        Ok(Response::new(write::Response::default()))
+        commit(&self.open).await
     }
 
     async fn write_stream(
         &self,
-        request: Request<Streaming<write::Request>>,
-    ) -> Result<Response<Self::WriteStreamStream>, Status> {
-        let mut messages = request.into_inner();
+        mut messages: Streaming<write::Request>,
+    ) -> Result<ReceiverStream<Result<write::Response, Status>>, Status> {
         let open = Arc::clone(&self.open);
         let (send, answers) = mpsc::channel(4);
         // Ends with the caller's stream, or with its first message that fails.
@@ -251,7 +205,7 @@ impl Plugin for DestinationPlugin {
                         return;
                     }
                     Ok(Some(request)) => match request.message {
-                        Some(Message::Flush(flush)) => flushed(&open, flush.id).await.map(Some),
+                        Some(Message::Flush(flush)) => Ok(Some(flushed(&open, flush.id).await)),
                         Some(message) => take(&open, message).await.map(|()| None),
                         None => Err(Status::invalid_argument("a message of an unknown kind")),
                     },
@@ -264,62 +218,59 @@ impl Plugin for DestinationPlugin {
                 }
             }
         });
-        Ok(Response::new(ReceiverStream::new(answers)))
+        Ok(ReceiverStream::new(answers))
     }
 
-    async fn close(&self, _: Request<close::Request>) -> Result<Response<close::Response>, Status> {
+    async fn read(&self, request: read::Request) -> Result<Answers<read::Response>, Status> {
         let mut open = self.open.lock().await;
-        if let Some(mut closing) = open.take() {
+        let this = open.as_mut().ok_or_else(not_open)?;
+        // A view shows what is committed, and a caller expects to read what it wrote.
+        if let Err(status) = this.commit().await {
+            *open = None;
+            return Err(status);
+        }
+        let view = this.destination.read_back().await;
+        let view = view.map_err(|error| match error.code() {
+            "E0604" => Status::unimplemented(error.chain()),
+            _ => failed("failed to read records", &error),
+        })?;
+        read_back::rows(view, &request.table).await
+    }
+
+    async fn assess_tables(&self, request: assess_tables::Request) -> Result<assess_tables::Response, Status> {
+        assess::assess(&request)
+    }
+
+    async fn close(&self) -> Result<(), Status> {
+        if let Some(mut closing) = self.open.lock().await.take() {
             closing.commit().await?;
             let closed = closing.destination.close().await;
             closed.map_err(|error| failed("failed to close plugin", &error))?;
         }
-        Ok(Response::new(close::Response {}))
+        Ok(())
     }
 
-    async fn assess_tables(
-        &self,
-        _: Request<assess_tables::Request>,
-    ) -> Result<Response<assess_tables::Response>, Status> {
-        Err(Status::unimplemented("a change of tables is judged when it is made"))
-    }
-
-    async fn read(&self, _: Request<read::Request>) -> Result<Response<Self::ReadStream>, Status> {
-        Err(Status::unimplemented("rows are not read back"))
-    }
-
-    async fn get_tables(&self, _: Request<get_tables::Request>) -> Result<Response<get_tables::Response>, Status> {
-        Err(Status::unimplemented("this plugin is a destination"))
-    }
-
-    async fn sync(&self, _: Request<sync::Request>) -> Result<Response<Self::SyncStream>, Status> {
-        Err(Status::unimplemented("this plugin is a destination"))
-    }
-
-    async fn transform(
-        &self,
-        _: Request<Streaming<transform::Request>>,
-    ) -> Result<Response<Self::TransformStream>, Status> {
-        Err(Status::unimplemented("this plugin is a destination"))
-    }
-
-    async fn transform_schema(
-        &self,
-        _: Request<transform_schema::Request>,
-    ) -> Result<Response<transform_schema::Response>, Status> {
-        Err(Status::unimplemented("this plugin is a destination"))
+    /// What was not committed is void: its caller is gone, and will send it again.
+    async fn end(&self) {
+        if let Some(open) = self.open.lock().await.take() {
+            let_go(open).await;
+        }
     }
 }
 
-/// The answer to a flush. A commit that fails is said in it, and ends nothing but what was not committed.
-async fn flushed(open: &Mutex<Option<Open>>, id: u64) -> Result<write::Response, Status> {
-    let flush_error = match commit(open).await {
-        Ok(()) => String::new(),
-        Err(status) => status.message().to_owned(),
+/// The answer to a flush. A commit that fails is said in it, with the tables of which something may be lost.
+async fn flushed(open: &Mutex<Option<Open>>, id: u64) -> write::Response {
+    let touched = match &*open.lock().await {
+        Some(open) => open.touched.iter().cloned().collect(),
+        None => Vec::new(),
     };
-    Ok(write::Response {
+    let (flush_error, failed_tables) = match commit(open).await {
+        Ok(()) => (String::new(), Vec::new()),
+        Err(status) => (status.message().to_owned(), touched),
+    };
+    write::Response {
         flush_id: id,
         flush_error,
-        failed_tables: Vec::new(),
-    })
+        failed_tables,
+    }
 }

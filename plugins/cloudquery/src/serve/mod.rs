@@ -1,58 +1,139 @@
 //! Our connectors as plugins: what speaks the protocol's other side.
 //!
-//! Any caller of the protocol can use them, CloudQuery's own runtime with `registry: grpc` and ours alike.
+//! Any caller of the protocol can use them: CloudQuery's own runtime with `registry: local` and `registry: grpc`, and ours
+//! alike.
 
+mod assess;
+mod authority;
 mod destination;
-mod tables;
+mod read_back;
+mod service;
+mod source;
 
+mod spec;
+mod tables;
+mod transformer;
+
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use api::{Destination, SpecError};
+use api::{Destination, Source, SpecError, Transformer};
 use proto::discovery_v1::discovery_server::{Discovery, DiscoveryServer};
 use proto::discovery_v1::get_versions;
 use proto::plugin_v3::plugin_server::PluginServer;
 use serde_json::Value;
-use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
+use tokio::net::{TcpListener, UnixListener};
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 use tonic::{Request, Response, Status};
 
-use destination::DestinationPlugin;
+use authority::CleanAuthority;
+use service::PluginService;
 
-/// Builds a destination from the spec that the caller sent.
-pub type BuildDestination = Arc<dyn Fn(Value) -> Result<Box<dyn Destination>, SpecError> + Send + Sync>;
+/// Builds a component from the spec that the caller sent.
+pub type Build<T> = Arc<dyn Fn(Value) -> Result<Box<T>, SpecError> + Send + Sync>;
 
-/// A connector that is served as a destination plugin.
+/// A connector that is served as a plugin.
 #[derive(Clone)]
-pub struct ServedDestination {
+pub struct Served {
     /// The connector's name.
     pub name: String,
     /// Its version.
     pub version: String,
     /// The JSON Schema of its spec.
     pub spec_schema: Option<Value>,
-    /// Makes it; called at each `Init`.
-    pub build: BuildDestination,
+    /// Whose rows these are: what a destination keeps its ledger under, and a source its triggers or its slot.
+    pub pipeline: String,
+    /// What it does, and how it is made; that is called at each `Init`.
+    pub role: Role,
 }
 
-/// Serves a destination on a listener until `stop` is done; calls that are under way then end in peace.
+/// What a served connector does.
+#[derive(Clone)]
+pub enum Role {
+    /// It is read.
+    Source(Build<dyn Source>),
+    /// It is written.
+    Destination(Build<dyn Destination>),
+    /// It changes rows.
+    Transformer(Build<dyn Transformer>),
+}
+
+/// Where a plugin listens.
+pub enum Listener {
+    /// On a port.
+    Tcp(TcpListener),
+    /// On a socket file, which is removed at the end.
+    Unix(UnixListener, PathBuf),
+}
+
+impl Listener {
+    /// On `host:port`.
+    pub async fn tcp(address: &str) -> io::Result<Listener> {
+        TcpListener::bind(address).await.map(Listener::Tcp)
+    }
+
+    /// On a socket file that does not exist yet.
+    pub fn unix(path: PathBuf) -> io::Result<Listener> {
+        let listener = UnixListener::bind(&path)?;
+        Ok(Listener::Unix(listener, path))
+    }
+
+    /// Where it listens, as a caller writes it.
+    pub fn address(&self) -> String {
+        match self {
+            Listener::Tcp(listener) => listener
+                .local_addr()
+                .map_or_else(|_| String::new(), |at| at.to_string()),
+            Listener::Unix(_, path) => path.display().to_string(),
+        }
+    }
+}
+
+/// Serves a connector on a listener until `stop` is done; calls that are under way then end in peace, and what a destination
+/// holds open is let go.
 ///
-/// Every plugin listens in the clear and without a token, so the listener should be of the loopback interface.
-pub async fn serve_destination(
-    served: ServedDestination,
-    listener: TcpListener,
+/// Every plugin listens in the clear and without a token, so a port should be of the loopback interface.
+pub async fn serve(
+    served: Served,
+    listener: Listener,
     stop: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
-    let plugin = PluginServer::new(DestinationPlugin::new(served))
+    let service = PluginService::new(served);
+    let calls = service.calls();
+    let plugin = PluginServer::new(service)
         .max_decoding_message_size(proto::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(proto::MESSAGE_BYTES_MAX);
-    tonic::transport::Server::builder()
+    let router = tonic::transport::Server::builder()
         // As at the other side: the default window of 64 KiB makes a large record wait.
         .initial_stream_window_size(8 << 20)
         .initial_connection_window_size(16 << 20)
         .add_service(DiscoveryServer::new(Versions))
-        .add_service(plugin)
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop)
-        .await
+        .add_service(plugin);
+    let outcome = match listener {
+        Listener::Tcp(listener) => {
+            let connections = TcpListenerStream::new(listener).map(|connection| connection.map(CleanAuthority::new));
+            router.serve_with_incoming_shutdown(connections, stop).await
+        }
+        Listener::Unix(listener, path) => {
+            let connections = UnixListenerStream::new(listener).map(|connection| connection.map(CleanAuthority::new));
+            let _file = SocketFile(path);
+            router.serve_with_incoming_shutdown(connections, stop).await
+        }
+    };
+    calls.end().await;
+    outcome
+}
+
+/// Removed at the end, also where that does not wait for the last call.
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Whoever started us may have removed it already.
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 /// Says that we speak version 3.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arrow::array::{ArrayRef, StringArray, TimestampMicrosecondArray};
+use arrow::datatypes::Schema;
 use bytes::Bytes;
 use model::{
     Batch, ChangeSet, Checkpoint, Commit, Control, Delta, Mark, Op, Ops, Order, Partition, Position, StreamId,
@@ -18,6 +19,8 @@ use proto::plugin_v3::write::{MessageDeleteRecord, MessageDeleteStale};
 use proto::plugin_v3::{Predicate, PredicatesGroup, predicates_group};
 use proto::{Decoder, Table, TableCodec};
 use tonic::Status;
+
+use super::spec::invalid;
 
 const LOG: &str = "cloudquery-writes";
 /// Equalities that one delete may have.
@@ -53,8 +56,11 @@ impl Tables {
     /// One message as what it does, in order.
     pub(super) fn changesets(&mut self, message: Message) -> Result<Vec<ChangeSet>, Status> {
         match message {
-            Message::MigrateTable(message) => self.migrate(&message.table).map(|changeset| vec![changeset]),
-            Message::Insert(message) => Ok(self.insert(&message.record)?.into_iter().collect()),
+            Message::MigrateTable(message) => {
+                let schema = self.decoder.schema(&message.table).map_err(invalid)?;
+                self.migrate(&schema).map(|changeset| vec![changeset])
+            }
+            Message::Insert(message) => self.insert(&message.record),
             Message::Delete(message) => self.delete_stale(&message).map(|changeset| vec![changeset]),
             Message::DeleteRecord(message) => self.delete_record(&message),
             Message::Flush(_) => Ok(Vec::new()),
@@ -72,9 +78,8 @@ impl Tables {
         ChangeSet::control(self.delta(), control)
     }
 
-    fn migrate(&mut self, payload: &Bytes) -> Result<ChangeSet, Status> {
-        let schema = self.decoder.schema(payload).map_err(invalid)?;
-        let table = Table::of_schema(&schema).map_err(invalid)?;
+    fn migrate(&mut self, schema: &Schema) -> Result<ChangeSet, Status> {
+        let table = Table::of_schema(schema).map_err(invalid)?;
         let codec = Arc::new(TableCodec::of_table(table).map_err(invalid)?);
         let schema = Arc::clone(codec.ours());
         let stream = schema.stream().clone();
@@ -89,13 +94,18 @@ impl Tables {
         known.ok_or_else(|| Status::invalid_argument(format!("table `{table}` was not migrated in this session")))
     }
 
-    fn insert(&mut self, payload: &Bytes) -> Result<Option<ChangeSet>, Status> {
+    fn insert(&mut self, payload: &Bytes) -> Result<Vec<ChangeSet>, Status> {
         let rows = self.decoder.record(payload).map_err(invalid)?;
         let name = rows.schema_ref().metadata().get("cq:table_name").cloned();
         let name = name.ok_or_else(|| Status::invalid_argument("the record has no `cq:table_name`"))?;
         // The state clients of some SDKs send an empty record where nothing has changed.
         if rows.num_rows() == 0 {
-            return Ok(None);
+            return Ok(Vec::new());
+        }
+        // A caller that does not migrate says in each record what the table looks like.
+        let mut changesets = Vec::new();
+        if !self.codecs.contains_key(&name) {
+            changesets.push(self.migrate(rows.schema_ref())?);
         }
         let codec = self.codec(&name)?;
         let rows = codec.rows_from_wire(&rows).map_err(invalid)?;
@@ -116,7 +126,8 @@ impl Tables {
             }],
             page_tags: Vec::new(),
         };
-        Ok(Some(ChangeSet::rows(delta, vec![batch])))
+        changesets.push(ChangeSet::rows(delta, vec![batch]));
+        Ok(changesets)
     }
 
     fn delete_stale(&mut self, message: &MessageDeleteStale) -> Result<ChangeSet, Status> {
@@ -209,16 +220,6 @@ impl Tables {
         let value = alone.rows_from_wire(&value).map_err(invalid)?;
         Ok((predicate.column.clone(), Test::Eq, ArrayRef::clone(value.column(0))))
     }
-}
-
-fn invalid(error: impl std::error::Error) -> Status {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    Status::invalid_argument(text)
 }
 
 fn now() -> Timestamp {

@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use api::testing::Replica;
 use api::{BuildContext, Destination, DestinationOptions, Registry, SpecError, WriteMode};
-use cloudquery::serve::{ServedDestination, serve_destination};
+use cloudquery::serve::{Listener, Role, Served, serve};
 use serde_json::json;
-use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub struct Peer {
@@ -19,20 +18,21 @@ impl Peer {
     /// Upserting where there is a key.
     pub async fn start() -> Peer {
         let replica = Replica::new();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
+        let listener = Listener::tcp("127.0.0.1:0").await.unwrap();
+        let address = listener.address();
         let stop = CancellationToken::new();
         let made = replica.clone();
-        let served = ServedDestination {
+        let served = Served {
             name: "replica".to_owned(),
             version: "v1.2.3".to_owned(),
             spec_schema: Some(json!({"type": "object"})),
-            build: Arc::new(move |spec| match spec.get("refuse") {
+            pipeline: "cloudquery".to_owned(),
+            role: Role::Destination(Arc::new(move |spec| match spec.get("refuse") {
                 Some(_) => Err(SpecError::at("/refuse", "it was asked to").hint("leave it out")),
                 None => Ok(made.destination(DestinationOptions::default())),
-            }),
+            })),
         };
-        tokio::spawn(serve_destination(served, listener, stop.clone().cancelled_owned()));
+        tokio::spawn(serve(served, listener, stop.clone().cancelled_owned()));
         Peer {
             address,
             replica,

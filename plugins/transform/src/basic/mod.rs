@@ -50,6 +50,11 @@ impl TransformerConnector for Basic {
     }
 }
 
+/// Reads a spec that no configuration has checked.
+pub fn read_basic(spec: serde_json::Value) -> Result<BasicSpec, SpecError> {
+    serde_json::from_value(spec).map_err(|error| SpecError::at("", format!("cannot read the spec: {error}")))
+}
+
 /// The transformer for a caller that keeps the names of tables itself, as those of CloudQuery's protocol do:
 /// `change_table_names` is allowed.
 pub fn build_renaming(spec: BasicSpec) -> Result<Box<dyn Transformer>, SpecError> {
