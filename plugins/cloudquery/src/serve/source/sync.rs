@@ -78,6 +78,7 @@ pub(super) async fn run(source: Box<dyn Source>, pipeline: &str, request: Reques
     let plan = Plan {
         pipeline: PipelineId::from(name.as_str()),
         streams: ours.map(|schema| PlannedStream::new(schema.stream().clone())).collect(),
+        configured: Vec::new(),
         changeset_bytes_max: CHANGESET_BYTES_MAX,
     };
     if plan.streams.is_empty() {
@@ -151,6 +152,7 @@ impl Work<'_> {
             memory: Budget::new(MEMORY_BYTES).share(MEMORY_BYTES),
             kept: self.kept.clone(),
             take_over: false,
+            once: true,
             stop: stop.clone(),
         };
         let held = |checkpoint: &Checkpoint| Held {
