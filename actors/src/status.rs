@@ -183,28 +183,11 @@ pub struct SourceStatus {
     pub probed_timestamp_seconds: Option<f64>,
     /// What the source's system keeps the log by.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub slot: Option<SlotStatus>,
+    pub slot: Option<SourceSlot>,
     /// Rows received since the start.
     pub rows: u64,
     /// Rows a second, over the last seconds.
     pub rows_per_second: f64,
-}
-
-/// What a source's system keeps the log by, as shown.
-#[derive(Debug, Clone, Serialize)]
-pub struct SlotStatus {
-    /// Its name.
-    pub name: String,
-    /// Whether somebody reads it.
-    pub is_active: bool,
-    /// Bytes of log kept for it.
-    pub retained_bytes: u64,
-    /// Bytes that may be written before it is lost; none without a limit.
-    pub safe_bytes: Option<u64>,
-    /// Up to where the system may forget, in its own words.
-    pub acknowledged: Option<String>,
-    /// Up to where the runtime has received.
-    pub received: Option<String>,
 }
 
 /// A destination, as shown.
@@ -569,14 +552,7 @@ impl Board {
                 acknowledged: orders(&facts.acknowledged),
                 head_timestamp_seconds: head_time.map(seconds),
                 probed_timestamp_seconds: facts.head_probed.map(unix_seconds),
-                slot: facts.slot.clone().map(|slot| SlotStatus {
-                    name: slot.name,
-                    is_active: slot.is_active,
-                    retained_bytes: slot.retained_bytes,
-                    safe_bytes: slot.safe_bytes,
-                    acknowledged: slot.acknowledged,
-                    received: slot.received,
-                }),
+                slot: facts.slot.clone(),
                 rows: facts.source_rate.total,
                 rows_per_second: facts.source_rate.per_second(),
             },

@@ -231,7 +231,7 @@ pub struct ReadProgress {
 }
 
 /// What a source's system keeps its log by for this pipeline: a replication slot.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct SourceSlot {
     /// Its name there.
     pub name: String,
