@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use crate::binary;
 
@@ -50,6 +50,19 @@ impl Runtime {
             && let Some(pid) = Pid::from_raw(self.child.id() as i32)
         {
             kill_process(pid, signal)?;
+        }
+        Ok(())
+    }
+
+    /// Stops it, and waits until every thread of it stands: the signal alone is on its way to them while `kill` returns, and
+    /// a thread may still begin a transaction.
+    pub fn stop(&mut self) -> io::Result<()> {
+        self.signal(Signal::STOP)?;
+        if self.ended()?.is_none()
+            && let Some(pid) = Pid::from_raw(self.child.id() as i32)
+        {
+            let stopped_or_ended = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+            waitid(WaitId::Pid(pid), stopped_or_ended)?;
         }
         Ok(())
     }

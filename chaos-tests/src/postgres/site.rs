@@ -249,7 +249,7 @@ impl Site {
     #[track_caller]
     pub fn pause(&mut self, runtime: &mut Runtime) -> io::Result<()> {
         for _ in 0..200 {
-            runtime.signal(Signal::STOP)?;
+            runtime.stop()?;
             if copy::is_writable(&self.copy.0) {
                 return Ok(());
             }

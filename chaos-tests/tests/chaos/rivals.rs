@@ -109,7 +109,7 @@ fn paused_runtime_that_wakes_after_a_take_over_writes_nothing() -> io::Result<()
 /// SQLite's way, and another test's subject.
 fn pause_between_transactions(site: &mut Site, runtime: &mut Runtime) -> io::Result<()> {
     for _ in 0..200 {
-        runtime.signal(Signal::STOP)?;
+        runtime.stop()?;
         if ["shop.db", "copy.db"].iter().all(|name| is_writable(&site.file(name))) {
             return Ok(());
         }
