@@ -444,10 +444,17 @@ impl Session {
                 emptied.map_err(sql(format!("empty table {relation}")))?;
                 self.forget_conflicts(stream);
             }
-        } else if mode == WriteMode::Mirror {
+        } else if mode == WriteMode::Mirror && self.has_rows(&relation).await? {
             self.start_noting(stream, run).await?;
         }
         Ok(())
+    }
+
+    /// A read of an empty table, which most first reads are, has no row to miss: its keys need not be noted.
+    async fn has_rows(&self, relation: &Relation) -> Result<bool> {
+        let any = self.link.rows(&format!("SELECT 1 FROM {relation} LIMIT 1")).await;
+        any.map(|rows| !rows.is_empty())
+            .map_err(sql(format!("look into table {relation}")))
     }
 
     async fn start_noting(&mut self, stream: &StreamId, run: u32) -> Result<()> {

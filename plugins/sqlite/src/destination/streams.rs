@@ -224,10 +224,18 @@ impl Session {
                     .execute_batch(&empty)
                     .map_err(sql(format!("empty table `{}`", target.table)))?;
             }
-        } else if target.mode == WriteMode::Mirror {
+        } else if target.mode == WriteMode::Mirror && self.has_rows(&target.table)? {
             self.start_noting(stream, run)?;
         }
         Ok(())
+    }
+
+    /// A read of an empty table, which most first reads are, has no row to miss: its keys need not be noted.
+    fn has_rows(&self, table: &str) -> Result<bool> {
+        let any = format!("SELECT EXISTS (SELECT 1 FROM {})", quoted(table));
+        self.conn
+            .query_row(&any, [], |row| row.get(0))
+            .map_err(sql(format!("look into table `{table}`")))
     }
 
     fn start_noting(&mut self, stream: &StreamId, run: u32) -> Result<()> {

@@ -153,6 +153,33 @@ async fn mirror_marks_unmet_rows_where_deletes_are_soft_and_leaves_no_side_table
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn first_read_notes_no_keys_and_what_a_broken_one_left_is_removed_by_the_next() {
+    let database = Database::new();
+    let options = DestinationOptions {
+        write: Some(WriteMode::Mirror),
+        ..DestinationOptions::default()
+    };
+    let mut session = database.open(options).await;
+    let items = sample::items();
+    let page = |run, id: i64| {
+        let page = Page::new(0, 1);
+        let delta = sample::page_delta(items.stream(), run, page);
+        let rows = [json!({"id": id, "name": "a", "amount": 1})];
+        model::ChangeSet::rows(delta, vec![sample::page(&items, run, page, 1, &rows)])
+    };
+    let side_tables = "SELECT name FROM sqlite_schema WHERE name LIKE '_highwater_seen%'";
+    session.apply(sample::begin_read(&items, 1, false)).await.unwrap();
+    session.apply(page(1, 1)).await.unwrap();
+    assert_eq!(database.lines(side_tables), Vec::<String>::new());
+    session.apply(sample::begin_read(&items, 2, false)).await.unwrap();
+    session.apply(page(2, 2)).await.unwrap();
+    assert_eq!(database.lines(side_tables), ["'_highwater_seen_items'"]);
+    session.apply(sample::end_read(items.stream(), 2)).await.unwrap();
+    session.close().await.unwrap();
+    assert_eq!(database.lines("SELECT id FROM items"), ["2"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn delete_where_orders_digits_as_numbers() {
     let database = Database::new();
     let fields = vec![
