@@ -45,21 +45,21 @@ pub(crate) async fn end_of_page(
     if next.must_reach {
         return Ok(upto());
     }
-    let names: Vec<String> = order.iter().map(|column| quote_ident(&column.name)).collect();
-    let wanted: Vec<String> = names
-        .iter()
-        .map(|name| format!("{name} AS value, {name}::text AS spelled"))
-        .collect();
+    let (mut keys, mut wanted, mut names) = (Vec::new(), Vec::new(), Vec::new());
+    for (i, column) in order.iter().enumerate() {
+        let name = format!("t.{}", quote_ident(&column.name));
+        keys.push(format!("{name} AS k{i}"));
+        // Outside: beside the key, the text would be made for each row that is passed over.
+        wanted.push(format!("k{i}, k{i}::text"));
+        names.push(name);
+    }
     let text = format!(
-        "SELECT {} FROM {} AS t{} ORDER BY {} OFFSET {} LIMIT 1",
+        "SELECT {} FROM (SELECT {} FROM {} AS t{} ORDER BY {} OFFSET {} LIMIT 1) AS k",
         wanted.join(", "),
+        keys.join(", "),
         rows_of(table),
         condition_of_keys(order, next.after.as_ref(), next.upto.as_ref()),
-        names
-            .iter()
-            .map(|name| format!("t.{name}"))
-            .collect::<Vec<_>>()
-            .join(", "),
+        names.join(", "),
         page_rows.saturating_sub(1),
     );
     let found = client
