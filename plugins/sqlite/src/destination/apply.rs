@@ -17,7 +17,7 @@ use rusqlite::{CachedStatement, Connection, Statement};
 use super::cells::Cells;
 use super::error::{Error, Result, sql};
 use super::json_text::put_string;
-use super::target::{APPENDED, Target};
+use super::target::Target;
 use super::value_text::put_timestamp;
 
 /// Applies a batch.
@@ -71,6 +71,22 @@ fn bind(
 ) -> rusqlite::Result<()> {
     for (at, &column) in columns.iter().enumerate() {
         cells[column].bind(statement, parameter + at, row, scratch)?;
+    }
+    Ok(())
+}
+
+/// Binds some columns of several rows, a column at a time. A row's parameters follow `per_row` after those of the one before.
+fn bind_rows(
+    statement: &mut Statement<'_>,
+    per_row: usize,
+    cells: &[Cells<'_>],
+    columns: &[usize],
+    rows: impl Iterator<Item = usize> + Clone,
+    scratch: &mut String,
+) -> rusqlite::Result<()> {
+    for (at, &column) in columns.iter().enumerate() {
+        let parameters = (1 + at..).step_by(per_row);
+        cells[column].bind_rows(statement, rows.clone().zip(parameters), scratch)?;
     }
     Ok(())
 }
@@ -203,18 +219,15 @@ impl<'a> ByKey<'a> {
             &mut self.put_many
         };
         let statement = prepared.get(self.conn, || target.upsert_sql(len))?;
-        let mut parameter = 1;
-        for row in rows {
-            bind(
-                statement,
-                parameter,
-                &self.cells,
-                &target.columns,
-                row,
-                &mut self.scratch,
-            )?;
-            parameter += target.columns.len();
-        }
+        let per_row = target.variables_per_row();
+        bind_rows(
+            statement,
+            per_row,
+            &self.cells,
+            &target.columns,
+            rows,
+            &mut self.scratch,
+        )?;
         statement.raw_execute().map(drop)
     }
 
@@ -442,17 +455,16 @@ impl Append<'_> {
     }
 
     fn append(&mut self, statement: &mut Statement<'_>, rows: &[usize], stamps: &[Stamp]) -> rusqlite::Result<()> {
-        let columns = &self.target.columns;
-        let mut parameter = 1;
-        for &row in rows {
-            bind(statement, parameter, &self.cells, columns, row, &mut self.scratch)?;
-            parameter += columns.len();
+        let (columns, per_row) = (&self.target.columns, self.target.variables_per_row());
+        let each = rows.iter().copied();
+        bind_rows(statement, per_row, &self.cells, columns, each, &mut self.scratch)?;
+        let stamps_at = (1 + columns.len()..).step_by(per_row);
+        for (&row, parameter) in rows.iter().zip(stamps_at) {
             let stamp = &stamps[stamps.partition_point(|stamp| stamp.row_end <= row)];
             statement.raw_bind_parameter(parameter, self.batch.ops.get(row).name())?;
             statement.raw_bind_parameter(parameter + 1, &stamp.position)?;
             statement.raw_bind_parameter(parameter + 2, &stamp.committed_at)?;
             statement.raw_bind_parameter(parameter + 3, self.unavailable(row))?;
-            parameter += APPENDED.len();
         }
         statement.raw_execute().map(drop)
     }

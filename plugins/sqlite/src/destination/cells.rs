@@ -15,7 +15,7 @@ use arrow::datatypes::{
     UInt16Type, UInt32Type, UInt64Type, Utf8Type, i256,
 };
 use rusqlite::Statement;
-use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::types::{Null, ToSql, ToSqlOutput, ValueRef};
 
 use super::form::Form;
 use super::json_text::put_json;
@@ -190,6 +190,43 @@ impl<'a> Cells<'a> {
             Plain::Blob(value) => ValueRef::Blob(value),
         };
         statement.raw_bind_parameter(parameter, ToSqlOutput::Borrowed(value))
+    }
+
+    /// Binds values to the parameters beside their rows. What kind of values they are is looked at once for all of them, which
+    /// for the commonest kinds halves what a value costs.
+    pub(crate) fn bind_rows(
+        &self,
+        statement: &mut Statement<'_>,
+        rows: impl Iterator<Item = (usize, usize)>,
+        scratch: &mut String,
+    ) -> rusqlite::Result<()> {
+        match &self.values {
+            Values::I32(values) => self.bind_each(statement, rows, |row| values[row]),
+            Values::I64(values) => self.bind_each(statement, rows, |row| values[row]),
+            Values::Text(values) => self.bind_each(statement, rows, |row| values.value(row)),
+            Values::Blob(values) => self.bind_each(statement, rows, |row| values.value(row)),
+            _ => {
+                for (row, parameter) in rows {
+                    self.bind(statement, parameter, row, scratch)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn bind_each<T: ToSql>(
+        &self,
+        statement: &mut Statement<'_>,
+        rows: impl Iterator<Item = (usize, usize)>,
+        value: impl Fn(usize) -> T,
+    ) -> rusqlite::Result<()> {
+        for (row, parameter) in rows {
+            match self.nulls {
+                Some(nulls) if nulls.is_null(row) => statement.raw_bind_parameter(parameter, Null)?,
+                _ => statement.raw_bind_parameter(parameter, value(row))?,
+            }
+        }
+        Ok(())
     }
 }
 
