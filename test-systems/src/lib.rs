@@ -2,10 +2,16 @@
 //!
 //! A server that this machine does not have is [`Missing`]: the test says so and is skipped, it does not pass.
 
+mod foreign;
+pub mod go;
+pub mod javascript;
+mod pipeline;
 mod port;
 pub mod postgres;
 pub mod python;
 
+pub use foreign::{process_of, processes_of};
+pub use pipeline::Pipeline;
 pub use port::free_port;
 pub use postgres::{Postgres, PostgresOptions, Shutdown};
 

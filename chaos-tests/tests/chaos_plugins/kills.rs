@@ -9,16 +9,21 @@ use highwater_chaos_tests::scale::{Run, planned};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::site::{SYNC_MAX, Site};
+use crate::site::{SYNC_MAX, Scene, Site};
 
 /// From the start of a sync: the plugins' own starts, their rows, and the commits.
 const DELAY_MS: std::ops::RangeInclusive<u64> = 50..=4_500;
 
-#[test]
-fn killed_runtime_leaves_no_plugin_behind_and_ends_equal() -> io::Result<()> {
-    let run = Run::begin("killed_runtime_leaves_no_plugin_behind_and_ends_equal", planned(100));
-    let (mut rng, kills) = (ChaCha8Rng::seed_from_u64(run.seed), planned(100));
-    let Some(mut site) = Site::new(run)? else {
+/// A test's site and its dice; `None` where something is missing.
+fn begin(test: &'static str, planned: u32, scene: Scene) -> io::Result<Option<(Site, ChaCha8Rng)>> {
+    let run = Run::begin(test, planned);
+    let rng = ChaCha8Rng::seed_from_u64(run.seed);
+    Ok(Site::new(run, scene)?.map(|site| (site, rng)))
+}
+
+fn runtime_is_killed(test: &'static str, scene: Scene) -> io::Result<()> {
+    let kills = planned(100);
+    let Some((mut site, mut rng)) = begin(test, kills, scene)? else {
         return Ok(());
     };
     let mut killed = 0;
@@ -47,15 +52,30 @@ fn killed_runtime_leaves_no_plugin_behind_and_ends_equal() -> io::Result<()> {
 }
 
 #[test]
+fn killed_runtime_leaves_no_plugin_behind_and_ends_equal() -> io::Result<()> {
+    runtime_is_killed(
+        "killed_runtime_leaves_no_plugin_behind_and_ends_equal",
+        Scene::PythonAndSqlite,
+    )
+}
+
+#[test]
+fn killed_runtime_between_an_incremental_plugin_and_three_systems_ends_equal() -> io::Result<()> {
+    runtime_is_killed(
+        "killed_runtime_between_an_incremental_plugin_and_three_systems_ends_equal",
+        Scene::GoAndPostgres,
+    )
+}
+
+#[test]
 fn kill_at_each_fail_point_of_plugins_ends_equal() -> io::Result<()> {
     let names: Vec<String> = fail_points()
         .into_iter()
         .filter(|name| name.starts_with("cloudquery."))
         .collect();
     assert!(!names.is_empty(), "no such fail-point is compiled in");
-    let run = Run::begin("kill_at_each_fail_point_of_plugins_ends_equal", names.len() as u32);
-    let mut rng = ChaCha8Rng::seed_from_u64(run.seed);
-    let Some(mut site) = Site::new(run)? else {
+    let test = "kill_at_each_fail_point_of_plugins_ends_equal";
+    let Some((mut site, mut rng)) = begin(test, names.len() as u32, Scene::PythonAndSqlite)? else {
         return Ok(());
     };
     for name in &names {
@@ -76,9 +96,8 @@ fn kill_at_each_fail_point_of_plugins_ends_equal() -> io::Result<()> {
 
 #[test]
 fn killed_plugin_is_started_again_and_its_sync_ends_equal() -> io::Result<()> {
-    let run = Run::begin("killed_plugin_is_started_again_and_its_sync_ends_equal", planned(60));
-    let (mut rng, kills) = (ChaCha8Rng::seed_from_u64(run.seed), planned(60));
-    let Some(mut site) = Site::new(run)? else {
+    let (test, kills) = ("killed_plugin_is_started_again_and_its_sync_ends_equal", planned(60));
+    let Some((mut site, mut rng)) = begin(test, kills, Scene::PythonAndSqlite)? else {
         return Ok(());
     };
     let mut killed = 0;

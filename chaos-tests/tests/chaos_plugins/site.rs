@@ -1,4 +1,4 @@
-//! A directory with both plugins, a system that changes, and three destinations.
+//! A directory with plugins, a system that changes, and three destinations.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
+use highwater_chaos_tests::postgres::client::Client;
 use highwater_chaos_tests::process::{Runtime, last_lines, wait_for};
 use highwater_chaos_tests::scale::{Run, say};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -16,40 +17,7 @@ use rand_chacha::ChaCha8Rng;
 use rusqlite::Connection;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use test_systems::python::{Plugin, processes_of};
-
-const CONFIG: &str = "\
-version: 1
-
-runtime:
-  admin: { listen: \"off\" }
-
-pipelines:
-  people:
-    source:
-      connector: cloudquery
-      spec:
-        plugin: { registry: local, path: ./python-source, spec: { data: ./data.json } }
-        name: sample
-        incremental: true
-      streams: [people, people_notes, events]
-
-    destinations:
-      copy:
-        connector: sqlite
-        spec: { path: ./copy.db }
-        write: mirror
-      lake:
-        connector: parquet
-        spec: { path: \"./lake/{stream}/\" }
-        batch: { wait_max: 150ms }
-      theirs:
-        connector: cloudquery
-        spec:
-          plugin: { registry: local, path: ./python-destination, spec: { file: ./theirs } }
-        write: mirror
-        batch: { wait_max: 300ms }
-";
+use test_systems::{Missing, Pipeline, Postgres, go, process_of, processes_of, python};
 
 /// A sync of a few thousand rows on two busy cores.
 pub const SYNC_MAX: Duration = Duration::from_secs(120);
@@ -59,30 +27,109 @@ const PLUGINS_GONE_MAX: Duration = Duration::from_secs(20);
 /// Names of people by their id.
 type People = BTreeMap<i64, String>;
 
+/// Which source, and which database beside the files and the destination plugin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scene {
+    /// A source of Python's SDK, and SQLite.
+    PythonAndSqlite,
+    /// A source with the manners of Go's, and PostgreSQL.
+    GoAndPostgres,
+}
+
+enum Copy {
+    Sqlite(PathBuf),
+    Postgres { server: Postgres, session: Client },
+}
+
+impl Copy {
+    fn postgres() -> io::Result<Result<Self, Missing>> {
+        let server = match Postgres::start() {
+            Ok(server) => server,
+            Err(missing) => return Ok(Err(missing)),
+        };
+        let session = Client::connect(&server.url("postgres"))?;
+        Ok(Ok(Copy::Postgres { server, session }))
+    }
+
+    /// The destination `copy`, and the others.
+    fn config(&self, source: &str) -> String {
+        let (connector, spec) = match self {
+            Copy::Sqlite(path) => ("sqlite", format!("{{ path: {} }}", path.display())),
+            Copy::Postgres { server, .. } => ("postgres", format!("{{ url: \"{}\" }}", server.url("postgres"))),
+        };
+        let (often, seldom) = ("batch: { wait_max: 150ms }", "batch: { wait_max: 300ms }");
+        Pipeline::of(source)
+            .option("incremental: true")
+            .streams("people, people_notes, events")
+            .into("copy", connector, &spec, &["write: mirror"])
+            .into("lake", "parquet", "{ path: \"./lake/{stream}/\" }", &[often])
+            .into_plugin(
+                "theirs",
+                "python-destination",
+                "{ file: ./theirs }",
+                &["write: mirror", seldom],
+            )
+            .to_string()
+    }
+
+    fn people(&self, table: &str, key: &str, value: &str) -> io::Result<People> {
+        let sql = format!("SELECT {key}, {value} FROM {table}");
+        match self {
+            Copy::Sqlite(path) => {
+                let read = || -> rusqlite::Result<People> {
+                    let copy = Connection::open(path)?;
+                    let mut statement = copy.prepare(&sql)?;
+                    statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+                };
+                read().map_err(io::Error::other)
+            }
+            Copy::Postgres { session, .. } => {
+                let rows = session.rows(&sql)?.into_iter().filter_map(|row| {
+                    let mut cells = row.into_iter().flatten();
+                    Some((cells.next()?.parse().ok()?, cells.next()?))
+                });
+                Ok(rows.collect())
+            }
+        }
+    }
+}
+
 /// The directory.
 pub struct Site {
     /// What is done, and how to repeat it.
     pub run: Run,
     dir: tempfile::TempDir,
+    copy: Copy,
     expected: People,
     /// So many events there are. They only ever become more, and a sync brings those behind its cursor.
     events: i64,
 }
 
 impl Site {
-    /// `None`, and the reason printed, where there is no Python for the plugins.
-    pub fn new(run: Run) -> io::Result<Option<Site>> {
+    /// `None`, and the reason printed, where something is missing.
+    pub fn new(run: Run, scene: Scene) -> io::Result<Option<Site>> {
         let dir = tempfile::tempdir()?;
-        for plugin in [Plugin::Source, Plugin::Destination] {
-            if let Err(missing) = plugin.install(dir.path()) {
+        let (source, installed, copy) = match scene {
+            Scene::PythonAndSqlite => (
+                "python-source",
+                python::Plugin::Source.install(dir.path()),
+                Ok(Copy::Sqlite(dir.path().join("copy.db"))),
+            ),
+            Scene::GoAndPostgres => ("go-source", go::Plugin::Source.install(dir.path()), Copy::postgres()?),
+        };
+        let installed = installed.and_then(|_| python::Plugin::Destination.install(dir.path()));
+        let copy = match installed.and(copy) {
+            Ok(copy) => copy,
+            Err(missing) => {
                 say(&format!("skipped: {missing}"));
                 return Ok(None);
             }
-        }
-        std::fs::write(dir.path().join("highwater.yaml"), CONFIG)?;
+        };
+        std::fs::write(dir.path().join("highwater.yaml"), copy.config(source))?;
         Ok(Some(Site {
             run,
             dir,
+            copy,
             expected: People::new(),
             events: 0,
         }))
@@ -130,23 +177,15 @@ impl Site {
 
     /// Kills one of the two plugins, if it runs.
     pub fn kill_plugin(&self, plugin: &str) -> bool {
-        let is_it = |pid: &u32| {
-            let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            let arguments = String::from_utf8_lossy(&arguments);
-            // Not the shell that watches it.
-            arguments.starts_with('/') && arguments.contains(plugin) && !arguments.contains("read -r")
-        };
-        let found = processes_of(self.dir.path()).into_iter().find(is_it);
-        let pid = found.and_then(|pid| Pid::from_raw(pid as i32));
-        pid.is_some_and(|pid| kill_process(pid, Signal::KILL).is_ok())
+        kill_plugin(self.dir.path(), plugin)
     }
 
     /// Every destination has exactly what the system had at the last sync.
     #[track_caller]
     pub fn is_equal(&mut self) -> io::Result<()> {
         let found = [
-            ("copy", self.copy("people", "id", "name")?),
-            ("copy's notes", self.copy("people_notes", "person", "note")?),
+            ("copy", self.copy.people("people", "id", "name")?),
+            ("copy's notes", self.copy.people("people_notes", "person", "note")?),
             ("theirs", self.theirs("people", "id", "name")?),
             ("their notes", self.theirs("people_notes", "person", "note")?),
             ("lake", self.lake("people", "id", "name")?),
@@ -171,7 +210,7 @@ impl Site {
         }
         // A cursor that ran ahead of its rows would leave a hole.
         let events = [
-            ("copy", self.copy("events", "id", "name")?),
+            ("copy", self.copy.people("events", "id", "name")?),
             ("theirs", self.theirs("events", "id", "name")?),
             ("lake", self.lake("events", "id", "name")?),
         ];
@@ -187,15 +226,6 @@ impl Site {
             self.run.checked(1);
         }
         Ok(())
-    }
-
-    fn copy(&self, table: &str, key: &str, value: &str) -> io::Result<People> {
-        let read = || -> rusqlite::Result<People> {
-            let copy = Connection::open(self.file("copy.db"))?;
-            let mut statement = copy.prepare(&format!("SELECT {key}, {value} FROM {table}"))?;
-            statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
-        };
-        read().map_err(io::Error::other)
     }
 
     fn theirs(&self, table: &str, key: &str, value: &str) -> io::Result<People> {
@@ -254,6 +284,12 @@ impl Site {
             self.run.command()
         )
     }
+}
+
+/// Kills a plugin that runs in `folder`.
+pub fn kill_plugin(folder: &Path, plugin: &str) -> bool {
+    let pid = process_of(folder, plugin).and_then(|pid| Pid::from_raw(pid as i32));
+    pid.is_some_and(|pid| kill_process(pid, Signal::KILL).is_ok())
 }
 
 /// The note of a person of this name.

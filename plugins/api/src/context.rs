@@ -39,6 +39,10 @@ pub struct KeptValue {
     pub with: Checkpoint,
 }
 
+/// Values of one key that wait for their checkpoints. More: a source that moves its cursor all the time beside a destination that
+/// commits seldom takes our memory. Less: the cursor that becomes visible is older.
+const WAITING_MAX: usize = 64;
+
 /// Small values of one pipeline that become visible together with a given checkpoint: the next run number, a slot's
 /// identity, a plugin's cursors.
 ///
@@ -76,13 +80,18 @@ impl Kept {
     }
 
     /// Puts a value that becomes visible to a later process together with `with`; an empty checkpoint means at once.
+    ///
+    /// Of one key 64 values wait at most: then the newest but one is given up, which only makes its moment later.
     pub fn put(&self, key: impl Into<String>, value: impl Into<Bytes>, with: Checkpoint) {
+        let (key, value) = (key.into(), value.into());
         self.with(|state| {
-            state.waiting.push(KeptValue {
-                key: key.into(),
-                value: value.into(),
-                with,
-            })
+            let of_key = |waiting: &KeptValue| waiting.key == key;
+            if state.waiting.iter().filter(|waiting| of_key(waiting)).count() >= WAITING_MAX
+                && let Some(newest) = state.waiting.iter().rposition(of_key)
+            {
+                state.waiting.remove(newest);
+            }
+            state.waiting.push(KeptValue { key, value, with });
         });
     }
 
@@ -110,5 +119,34 @@ impl Kept {
 
     fn with<T>(&self, f: impl FnOnce(&mut KeptState) -> T) -> T {
         f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{Order, Partition, Position};
+
+    use super::*;
+
+    fn at(key: u64) -> Checkpoint {
+        let mut checkpoint = Checkpoint::default();
+        let position = Position::at(Order::new(0, key, 0));
+        checkpoint.marks.insert(Partition::log("x"), position);
+        checkpoint
+    }
+
+    #[test]
+    fn values_that_wait_are_few_and_the_oldest_and_the_newest_are_among_them() {
+        let kept = Kept::default();
+        for key in 1..=1_000 {
+            kept.put("cursor", key.to_string(), at(key));
+        }
+        kept.put("other", "x", at(1));
+        assert_eq!(kept.with(|state| state.waiting.len()), WAITING_MAX + 1);
+        assert_eq!(kept.get("cursor").as_deref(), Some(b"1000".as_slice()));
+        let ripe = kept.ripen(&at(10)).expect("some are covered");
+        assert_eq!(ripe["cursor"].as_ref(), b"10");
+        assert_eq!(kept.ripen(&at(999)).expect("more are")["cursor"].as_ref(), b"63");
+        assert_eq!(kept.ripen(&at(1_000)).expect("all are")["cursor"].as_ref(), b"1000");
     }
 }

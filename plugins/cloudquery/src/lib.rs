@@ -9,6 +9,8 @@ mod backend;
 mod codes;
 mod destination;
 mod error;
+#[cfg(test)]
+mod mutations;
 mod plugin;
 mod process;
 mod registry;

@@ -248,13 +248,25 @@ impl Plugin {
             .unwrap_or_default()
     }
 
+    /// The tables of which it has logged an error since the last time, each with the first one. Of a process that is not ours
+    /// nobody knows.
+    pub(crate) async fn take_failed_tables(&self) -> BTreeMap<String, String> {
+        match &self.process {
+            Some(process) => {
+                process.tail().settled().await;
+                process.tail().take_failed_tables()
+            }
+            None => BTreeMap::new(),
+        }
+    }
+
     /// Fails if a batching writer has said in its log that it lost rows.
-    pub(crate) fn check_lost_batch(&self) -> Result<()> {
-        let lost = self
-            .process
-            .as_ref()
-            .and_then(|process| process.tail().take_lost_batch());
-        match lost {
+    pub(crate) async fn check_lost_batch(&self) -> Result<()> {
+        let Some(process) = &self.process else {
+            return Ok(());
+        };
+        process.tail().settled().await;
+        match process.tail().take_lost_batch() {
             None => Ok(()),
             Some(line) => Err(Error::LostBatch {
                 plugin: self.name.clone(),

@@ -3,6 +3,7 @@
 
 extern crate highwater_proto as proto;
 
+mod damage;
 mod damaged;
 mod mutations;
 mod sample;

@@ -1,4 +1,4 @@
-//! Payloads and messages with random damage: each is read or refused; none aborts, hangs or panics.
+//! Payloads with random damage: each is read or refused; none aborts, hangs or panics.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -6,27 +6,13 @@ use std::time::{Duration, Instant};
 
 use arrow::array::{Array, RecordBatch};
 use bytes::Bytes;
-use prost::Message;
-use proto::plugin_v3::{sync, write};
 use proto::{Decoder, Encoder, Table, TableCodec};
+use rand::SeedableRng;
 use rand::seq::IndexedRandom;
-use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use crate::damage::{damage, planned, seed};
 use crate::sample;
-
-/// A tenth of it, unless `HIGHWATER_CHAOS=full`.
-const CASES: u64 = 1_000_000;
-
-fn case_count() -> u64 {
-    let is_full = std::env::var("HIGHWATER_CHAOS").is_ok_and(|level| level == "full");
-    if is_full { CASES } else { CASES / 10 }
-}
-
-fn seed() -> u64 {
-    let given = std::env::var("HIGHWATER_SEED").ok().and_then(|seed| seed.parse().ok());
-    given.unwrap_or_else(rand::random)
-}
 
 /// All types at once, each type alone, and a record without rows.
 fn payloads() -> Vec<Bytes> {
@@ -40,55 +26,6 @@ fn payloads() -> Vec<Bytes> {
         payloads.push(sample::payload(&table, &rows));
     }
     payloads
-}
-
-/// Numbers that lengths and offsets should not be.
-const ODD: [i64; 12] = [
-    0,
-    1,
-    -1,
-    7,
-    8,
-    255,
-    256,
-    65_535,
-    i32::MAX as i64,
-    i32::MIN as i64,
-    i64::MAX,
-    i64::MIN,
-];
-
-/// Damages bytes at `from` and behind.
-fn damage(bytes: &mut Vec<u8>, from: usize, random: &mut ChaCha8Rng) {
-    for _ in 0..random.random_range(1..=4) {
-        if bytes.len() <= from {
-            return;
-        }
-        let at = random.random_range(from..bytes.len());
-        match random.random_range(0..7) {
-            0 => bytes[at] ^= 1 << random.random_range(0..8),
-            1 => bytes[at] = random.random(),
-            2 => bytes.truncate(at),
-            3 => {
-                let piece: Vec<u8> = bytes[at..bytes.len().min(at + random.random_range(1..64))].to_vec();
-                let to = random.random_range(0..bytes.len());
-                bytes.splice(to..to, piece);
-            }
-            // Lengths, offsets and counts lie at multiples of four.
-            4 => put(bytes, at & !3, &odd(random).to_le_bytes()[..4]),
-            5 => put(bytes, at & !7, &odd(random).to_le_bytes()),
-            _ => put(bytes, at & !3, &random.random_range(0..64_u32).to_le_bytes()),
-        }
-    }
-}
-
-fn odd(random: &mut ChaCha8Rng) -> i64 {
-    *ODD.choose(random).unwrap()
-}
-
-fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
-    let end = bytes.len().min(at + value.len());
-    bytes[at..end].copy_from_slice(&value[..end - at]);
 }
 
 /// Everything that is done with a payload on its way to a destination and out again.
@@ -125,7 +62,7 @@ fn round_trip(rows: &RecordBatch) -> Option<RecordBatch> {
 
 #[test]
 fn damaged_payloads_are_read_or_refused() {
-    let (seed, cases, payloads) = (seed(), case_count(), payloads());
+    let (seed, cases, payloads) = (seed(), planned(1_000_000), payloads());
     println!("seed {seed}, {cases} cases");
     let quiet = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
@@ -167,33 +104,4 @@ fn damaged_payloads_are_read_or_refused() {
     // Damage to values leaves a payload readable, damage to lengths does not: both must have been met.
     assert!(read > cases / 100 && read < cases, "{read} of {cases} were read");
     assert!(slowest < Duration::from_secs(5), "{slowest:?}");
-}
-
-#[test]
-fn damaged_messages_are_read_or_refused() {
-    let seed = seed();
-    println!("seed {seed}");
-    let record = payloads().remove(0);
-    let insert = write::request::Message::Insert(write::MessageInsert { record: record.clone() });
-    let request = write::Request { message: Some(insert) }.encode_to_vec();
-    let error = sync::response::Message::Error(sync::MessageError {
-        table_name: "t".to_owned(),
-        error: "no".to_owned(),
-    });
-    let response = sync::Response { message: Some(error) }.encode_to_vec();
-    let mut read = 0;
-    for case in 0..case_count() / 10 {
-        let mut random = ChaCha8Rng::seed_from_u64(seed.wrapping_add(case));
-        for (bytes, is_request) in [(&request, true), (&response, false)] {
-            let mut bytes = bytes.clone();
-            damage(&mut bytes, 0, &mut random);
-            let bytes = Bytes::from(bytes);
-            let is_read = match is_request {
-                true => write::Request::decode(bytes).is_ok(),
-                false => sync::Response::decode(bytes).is_ok(),
-            };
-            read += u64::from(is_read);
-        }
-    }
-    assert!(read > 0, "HIGHWATER_SEED={seed} repeats it");
 }

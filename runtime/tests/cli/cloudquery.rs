@@ -5,41 +5,18 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use serde_json::{Value, json};
-use test_systems::python::{Plugin, processes_of};
+use test_systems::python::Plugin;
+use test_systems::{Pipeline, processes_of};
 
 use crate::site::{PATIENCE, Site};
 
 /// A source plugin into SQLite, files and a destination plugin.
-const CONFIG: &str = "\
-version: 1
-
-runtime:
-  admin: { listen: \"off\" }
-
-pipelines:
-  people:
-    source:
-      connector: cloudquery
-      spec:
-        plugin: { registry: local, path: ./python-source, spec: { data: ./data.json } }
-        name: sample
-      streams: [\"*\"]
-
-    destinations:
-      copy:
-        connector: sqlite
-        spec: { path: ./people.db }
-        write: mirror
-      lake:
-        connector: parquet
-        spec: { path: \"./lake/{stream}/\" }
-        write: append
-      theirs:
-        connector: cloudquery
-        spec:
-          plugin: { registry: local, path: ./python-destination, spec: { file: ./theirs } }
-        write: mirror
-";
+fn pipeline() -> Pipeline {
+    Pipeline::of("python-source")
+        .into("copy", "sqlite", "{ path: ./people.db }", &["write: mirror"])
+        .into("lake", "parquet", "{ path: \"./lake/{stream}/\" }", &["write: append"])
+        .into_plugin("theirs", "python-destination", "{ file: ./theirs }", &["write: mirror"])
+}
 
 /// A site with both plugins; `None`, and the reason printed, where there is no Python for them.
 fn site(data: &Value) -> Option<Site> {
@@ -50,7 +27,7 @@ fn site(data: &Value) -> Option<Site> {
             return None;
         }
     }
-    site.configure(CONFIG);
+    site.configure(&pipeline().to_string());
     change(&site, data);
     Some(site)
 }
@@ -184,13 +161,17 @@ fn batch_that_a_destination_plugin_lost_makes_sync_exit_with_one() {
     let Some(site) = site(&json!({"rows": 5})) else {
         return;
     };
-    site.configure(&CONFIG.replace("{ file: ./theirs }", "{ file: ./theirs, lose: true }"));
+    site.configure(
+        &pipeline()
+            .to_string()
+            .replace("{ file: ./theirs }", "{ file: ./theirs, lose: true }"),
+    );
     let text = site.expect(&["sync"], 1);
     assert!(
         text.contains("E0808") && text.contains("failed to write batch"),
         "{text}"
     );
-    site.configure(CONFIG);
+    site.configure(&pipeline().to_string());
     site.expect(&["sync"], 0);
     assert_eq!(theirs(&site, "people", "name").len(), 5);
 }
@@ -230,7 +211,7 @@ fn incremental_table_brings_only_what_is_new_and_a_failed_sync_moves_no_cursor()
     let Some(site) = site(&json!({"events": 3, "version": " a"})) else {
         return;
     };
-    site.configure(&CONFIG.replace("name: sample", "name: sample\n        incremental: true"));
+    site.configure(&pipeline().option("incremental: true").to_string());
     site.expect(&["sync"], 0);
     assert_eq!(events(&site), ["event 0 a", "event 1 a", "event 2 a"]);
 
@@ -267,7 +248,7 @@ fn schedule_reads_again_and_again_and_outlives_a_sync_that_fails() {
     let Some(site) = site(&json!({"rows": 1, "version": " a"})) else {
         return;
     };
-    site.configure(&CONFIG.replace("name: sample", "name: sample\n        every: 1s"));
+    site.configure(&pipeline().option("every: 1s").to_string());
     let has = |name: &str| {
         (site.path().join("people.db").exists() && people_or_none(&site) == Some(vec![name.to_owned()])).then_some(())
     };
@@ -304,7 +285,7 @@ fn people_or_none(site: &Site) -> Option<Vec<String>> {
 #[test]
 fn validate_prints_the_guarantee_of_each_route() {
     let site = Site::new();
-    site.configure(CONFIG);
+    site.configure(&pipeline().to_string());
     let text = site.expect(&["validate"], 0);
     let mut settings = insta::Settings::clone_current();
     settings.set_prepend_module_to_snapshot(false);

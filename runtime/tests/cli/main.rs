@@ -3,6 +3,7 @@
 
 mod admin;
 mod cloudquery;
+mod foreign;
 mod offline;
 mod runs;
 mod site;

@@ -1,13 +1,20 @@
 """A destination on CloudQuery's Python SDK: keeps rows in a file of JSON lines, by key, for Highwater's tests.
 
-spec: {"file": PATH, "lose": true}. `lose` answers a write as if all were well, and only logs that its batch is gone.
+spec: {"file": PATH, "lose": true, "flood": true}. `lose` answers a write as if all were well, and only logs that its batch is gone.
+`flood` prints lines without end.
 """
 
 import json
 import os
 import sys
+import threading
 
 from cloudquery.sdk import message, plugin, serve
+
+
+def flood():
+    while True:
+        print("water " * 1000)
 
 
 class Destination(plugin.Plugin):
@@ -21,7 +28,10 @@ class Destination(plugin.Plugin):
 
     def init(self, spec, no_connection=False):
         self._spec = json.loads(spec) or {}
-        self._rows = {}
+        if self._spec.get("flood"):
+            threading.Thread(target=flood, daemon=True).start()
+        # A client of its own, as every Go plugin makes one: it knows of no table yet.
+        self._rows, self._keys = {}, {}
         if os.path.exists(self._spec["file"]):
             with open(self._spec["file"]) as file:
                 for line in file:

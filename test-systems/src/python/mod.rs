@@ -3,12 +3,12 @@
 //! Needs a Python with the package `cloudquery-plugin-sdk`: named by `HIGHWATER_TEST_PYTHON`, or in the virtual environment
 //! that `./check` makes in the target directory.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
 use crate::Missing;
+use crate::foreign::{install_script, target_directory};
 
 /// A plugin; its file says what its spec is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,17 +41,7 @@ impl Plugin {
     /// Puts the plugin into `folder`: an executable, and beside it the script that it runs, so that its processes can be told
     /// from those of other folders by their arguments.
     pub fn install(self, folder: &Path) -> Result<PathBuf, Missing> {
-        let python = interpreter()?;
-        let script = folder.join(self.name()).with_extension("py");
-        let path = folder.join(self.name());
-        let text = format!("#!/bin/sh\nexec '{}' '{}' \"$@\"\n", python.display(), script.display());
-        let write = || -> std::io::Result<()> {
-            std::fs::write(&script, self.script())?;
-            std::fs::write(&path, text)?;
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))
-        };
-        write().map_err(|error| Missing(format!("cannot write into `{}`: {error}", folder.display())))?;
-        Ok(path)
+        install_script(folder, self.name(), "py", self.script(), &interpreter()?)
     }
 }
 
@@ -73,24 +63,4 @@ fn interpreter() -> Result<PathBuf, Missing> {
         }
     };
     FOUND.get_or_init(look).clone()
-}
-
-/// Test executables lie in `target/<profile>/deps`.
-fn target_directory() -> PathBuf {
-    let test = std::env::current_exe().unwrap_or_default();
-    test.ancestors().nth(3).unwrap_or(Path::new("target")).to_owned()
-}
-
-/// The processes whose arguments name `folder`.
-pub fn processes_of(folder: &Path) -> Vec<u32> {
-    let folder = folder.as_os_str().as_encoded_bytes();
-    let is_of = |pid: &u32| {
-        let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        arguments.windows(folder.len()).any(|window| window == folder)
-    };
-    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    processes
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter(is_of)
-        .collect()
 }

@@ -1,15 +1,18 @@
 """A source on CloudQuery's Python SDK: what Highwater's tests read through the real thing.
 
-spec: {"rows": N, "events": N, "version": TEXT, "cities": [NAME...], "pause": SECONDS, "fail": TABLE, "exit_after": N, "refuse": true, "data": FILE}
+spec: {"rows": N, "events": N, "checkpoint": N, "begins": FILE, "version": TEXT, "cities": [NAME...], "pause": SECONDS, "fail": TABLE,
+       "exit_after": N, "flood": true, "refuse": true, "data": FILE}
 
-`events` makes an incremental table of so many rows, whose cursor is the number of the next. `pause` is slept after every tenth person. `data` is a JSON file with any of these fields, read at each start: the system
-that changes.
+`events` makes an incremental table of so many rows, whose cursor is the number of the next; with `checkpoint` it moves after every
+so many rows, and each start writes its cursor into the file `begins`. `pause` is slept after every tenth row. `flood` prints lines
+without end beside the sync. `data` is a JSON file with any of these fields, read at each start: the system that changes.
 """
 
 import datetime
 import json
 import os
 import sys
+import threading
 import time
 import uuid
 
@@ -18,6 +21,11 @@ from cloudquery.sdk import plugin, schema, serve
 from cloudquery.sdk.scheduler import Scheduler, TableResolver
 from cloudquery.sdk.stateclient.stateclient import StateClientBuilder
 from cloudquery.sdk.types import JSONType, UUIDType
+
+
+def flood():
+    while True:
+        print("water " * 1000)
 
 
 class Client:
@@ -101,6 +109,8 @@ class Source(plugin.Plugin):
         return schema.filter_dfs(tables, options.tables, options.skip_tables)
 
     def sync(self, options):
+        if self._spec.get("flood"):
+            threading.Thread(target=flood, daemon=True).start()
         wanted = {table.name: table for table in self.get_tables(options)}
         resolvers = []
         if "people" in wanted:
@@ -110,7 +120,8 @@ class Source(plugin.Plugin):
         if "cities" in wanted:
             resolvers.append(Resolver(wanted["cities"], self.cities))
         if "events" in wanted:
-            self._state = StateClientBuilder.build(backend_options=options.backend_options)
+            checkpoints = self._scheduler.checkpoints if "checkpoint" in self._spec else None
+            self._state = StateClientBuilder.build(backend_options=options.backend_options, checkpoints=checkpoints)
             self._scheduler.set_post_sync_hook(self._state.flush)
             resolvers.append(Resolver(wanted["events"], self.events))
         return self._scheduler.sync(Client(), resolvers, options.deterministic_cq_id)
@@ -137,10 +148,17 @@ class Source(plugin.Plugin):
         yield {"person": parent.item["id"], "note": "hello" + self._spec.get("version", "")}
 
     def events(self, _parent):
-        for number in range(int(self._state.get_key("events") or 0), self._spec["events"]):
+        begin = int(self._state.get_key("events") or 0)
+        if "begins" in self._spec:
+            with open(self._spec["begins"], "a") as file:
+                file.write(f"{begin}\n")
+        for number in range(begin, self._spec["events"]):
             if number % 10 == 9:
                 time.sleep(self._spec.get("pause", 0))
             yield {"id": number, "name": f"event {number}" + self._spec.get("version", "")}
+            if "checkpoint" in self._spec and number % self._spec["checkpoint"] == 0:
+                self._state.set_key("events", str(number + 1))
+                self._state.flush()
         self._state.set_key("events", str(self._spec["events"]))
 
     def cities(self, _parent):

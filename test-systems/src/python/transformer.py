@@ -1,15 +1,16 @@
 """A transformer on CloudQuery's Python SDK, which serves everything but the two calls of a transformer: those are here.
 
 spec: {"upper": COLUMN, "add": COLUMN, "drop": {"column": COLUMN, "value": VALUE}, "twice": true, "backwards": true,
-       "slow": SECONDS, "forget": true, "rename": TABLE, "exit_after": N}
+       "slow": SECONDS, "flood": true, "forget": true, "rename": TABLE, "exit_after": N}
 
 Records are kept back and answered at the end of the caller's half, `slow` seconds apart. `forget` leaves out columns that begin
-with `_highwater`. `exit_after` ends the process at the record of that number.
+with `_highwater`. `flood` prints lines without end. `exit_after` ends the process at the record of that number.
 """
 
 import json
 import os
 import sys
+import threading
 import time
 
 import pyarrow as pa
@@ -18,6 +19,11 @@ from cloudquery.plugin_v3 import arrow, plugin_pb2
 from cloudquery.sdk import plugin, serve
 from cloudquery.sdk.internal.servers.plugin_v3 import PluginServicer
 from cloudquery.sdk.serve import plugin as serving
+
+
+def flood():
+    while True:
+        print("water " * 1000)
 
 
 class Transformer(plugin.Plugin):
@@ -30,6 +36,8 @@ class Transformer(plugin.Plugin):
 
     def init(self, spec, no_connection=False):
         self.spec = json.loads(spec) or {}
+        if self.spec.get("flood"):
+            threading.Thread(target=flood, daemon=True).start()
 
     def close(self):
         pass

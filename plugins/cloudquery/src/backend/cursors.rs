@@ -54,10 +54,13 @@ impl Cursors {
 
     /// To be stored, if a row has changed.
     pub(super) fn changed(&self) -> Option<Vec<u8>> {
-        let state = self.state();
-        state
-            .has_changed
-            .then(|| serde_json::to_vec(&state.rows).unwrap_or_default())
+        let has_changed = self.state().has_changed;
+        has_changed.then(|| self.stored())
+    }
+
+    /// As they are stored.
+    pub(super) fn stored(&self) -> Vec<u8> {
+        serde_json::to_vec(&self.state().rows).unwrap_or_default()
     }
 
     /// Takes rows in. Of one key the greatest version stays; where none is sent, the newest.
@@ -85,15 +88,15 @@ impl Cursors {
             let sent = versions
                 .filter(|versions| versions.is_valid(row))
                 .map(|versions| versions.value(row));
-            if sent.is_some_and(|version| before.is_some() && version < last) {
+            let value = if values.is_null(row) { "" } else { values.value(row) };
+            let is_old = sent.is_some_and(|version| before.is_some() && version < last);
+            let is_same =
+                sent.is_none_or(|version| version == last) && before.is_some_and(|cursor| cursor.value == value);
+            if is_old || is_same {
                 continue;
             }
             let cursor = Cursor {
-                value: if values.is_null(row) {
-                    String::new()
-                } else {
-                    values.value(row).to_owned()
-                },
+                value: value.to_owned(),
                 version: sent.unwrap_or(last + 1),
             };
             state.rows.insert(key, cursor);
@@ -184,6 +187,17 @@ mod tests {
             told(&cursors),
             r#"{"a":{"value":"3","version":2},"b":{"value":"new","version":7}}"#
         );
+    }
+
+    #[test]
+    fn value_that_is_there_is_no_change() {
+        let cursors = Cursors::default();
+        cursors.replace(br#"{"a":{"value":"3","version":2}}"#);
+        cursors.put(&rows(&[("a", "3", None)])).expect("two columns");
+        cursors.put(&rows(&[("a", "3", Some(2))])).expect("three columns");
+        assert_eq!(cursors.changed(), None);
+        cursors.put(&rows(&[("a", "4", None)])).expect("two columns");
+        assert_eq!(told(&cursors), r#"{"a":{"value":"4","version":3}}"#);
     }
 
     #[test]

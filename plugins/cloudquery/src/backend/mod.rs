@@ -2,7 +2,7 @@
 //!
 //! - The source plugin dials it by itself, as a client of the protocol, so it listens on TCP, which every SDK can dial.
 //! - What is written is seen by who reads it during the same sync, and by nobody else: the sync decides whether its cursors
-//!   are kept ([`Backend::rows`]) or forgotten ([`Backend::begin`]).
+//!   are kept ([`Backend::changed`]) or forgotten ([`Backend::begin`]).
 //! - Whoever may open a port of this machine may dial it. The table has a name that only the source plugin is told.
 //!
 //! A row is `key` utf8, `value` utf8 and, from Go, `version` uint64; columns are taken by their place.
@@ -21,13 +21,16 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{Request, Response, Status};
 
-pub(crate) use cursors::Cursors;
+use arrow::array::RecordBatch;
+pub(crate) use cursors::{CursorError, Cursors};
 use service::Service;
 
 /// A backend that listens as long as this value lives.
 pub(crate) struct Backend {
     options: BackendOptions,
     cursors: Arc<Cursors>,
+    /// What the sync began with, and its checkpoints. What a plugin writes into the table by itself may be ahead of its rows.
+    checkpointed: Cursors,
     _server: AbortOnDropHandle<()>,
 }
 
@@ -52,6 +55,7 @@ impl Backend {
         Ok(Backend {
             options,
             cursors,
+            checkpointed: Cursors::default(),
             _server: AbortOnDropHandle::new(server),
         })
     }
@@ -64,6 +68,19 @@ impl Backend {
     /// Begins a sync with what an earlier one left.
     pub(crate) fn begin(&self, stored: &[u8]) {
         self.cursors.replace(stored);
+        self.checkpointed.replace(stored);
+    }
+
+    /// Takes the rows of a checkpoint in. Whether the sync has got further by its checkpoints.
+    pub(crate) fn checkpoint(&self, rows: &RecordBatch) -> Result<bool, CursorError> {
+        self.cursors.put(rows)?;
+        self.checkpointed.put(rows)?;
+        Ok(self.checkpointed.changed().is_some())
+    }
+
+    /// What the sync began with and its checkpoints since, to be kept.
+    pub(crate) fn checkpointed(&self) -> Vec<u8> {
+        self.checkpointed.stored()
     }
 
     /// What the sync has left, to be kept; `None` if it changed nothing.

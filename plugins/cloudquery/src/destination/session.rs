@@ -1,6 +1,6 @@
 //! An open destination plugin.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -25,6 +25,8 @@ pub(super) struct Session {
     /// Open as soon as there is something to send.
     outgoing: Option<Outgoing>,
     tables: HashMap<StreamId, Table>,
+    /// The tables of which the plugin's client has been told; it is another one after each `Init`.
+    announced: HashSet<StreamId>,
     /// Of each stream of a plugin's sync: when that began, and of which source it is.
     syncs: HashMap<StreamId, SyncOf>,
     flushes: u64,
@@ -53,6 +55,7 @@ impl Session {
             answers_flush,
             outgoing: None,
             tables: HashMap::new(),
+            announced: HashSet::new(),
             syncs: HashMap::new(),
             flushes: 0,
             is_dirty: false,
@@ -88,11 +91,12 @@ impl Session {
                 }
                 fail::fail_point!("cloudquery.destination.before_close");
                 self.plugin.close().await?;
-                self.plugin.check_lost_batch()?;
+                self.plugin.check_lost_batch().await?;
                 self.plugin.init(self.spec.plugin(), false).await?;
+                self.announced.clear();
             }
         }
-        self.plugin.check_lost_batch()?;
+        self.plugin.check_lost_batch().await?;
         if self.is_dirty {
             fail::fail_point!("cloudquery.destination.after_commit");
         }
@@ -150,7 +154,7 @@ impl Session {
         }
     }
 
-    /// Makes the table as this schema has it, unless it was made so.
+    /// Makes the table as this schema has it, unless the plugin's client has made it so.
     async fn table(&mut self, schema: &Arc<StreamSchema>) -> Result<()> {
         let stream = schema.stream();
         if self
@@ -158,7 +162,7 @@ impl Session {
             .get(stream)
             .is_some_and(|table| table.schema_id() == schema.id())
         {
-            return Ok(());
+            return self.announce(stream).await;
         }
         let name = stream.flat_name();
         if let Some(other) = self
@@ -171,13 +175,24 @@ impl Session {
         }
         let appends = self.mode(schema) == WriteMode::Append;
         let table = Table::new(schema, appends).map_err(|misfit| self.misfit(&name, misfit))?;
-        let payload = table.payload().map_err(|misfit| self.misfit(&name, misfit))?;
+        self.tables.insert(stream.clone(), table);
+        self.announced.remove(stream);
+        self.announce(stream).await
+    }
+
+    /// Tells the plugin's client of a table, unless it knows: many learn only from this what the key is.
+    async fn announce(&mut self, stream: &StreamId) -> Result<()> {
+        let Some(table) = self.tables.get(stream).filter(|_| !self.announced.contains(stream)) else {
+            return Ok(());
+        };
+        let payload = table.payload();
+        let table = payload.map_err(|misfit| self.misfit(&stream.flat_name(), misfit))?;
         self.send(Message::MigrateTable(write::MessageMigrateTable {
-            table: payload,
+            table,
             migrate_force: self.spec.migrate_force(),
         }))
         .await?;
-        self.tables.insert(stream.clone(), table);
+        self.announced.insert(stream.clone());
         Ok(())
     }
 
@@ -288,6 +303,7 @@ impl Session {
     }
 
     async fn empty(&mut self, stream: &StreamId) -> Result<()> {
+        self.announce(stream).await?;
         let name = stream.flat_name();
         let delete = match self.tables.get(stream) {
             Some(table) => table.delete_all(),
@@ -305,6 +321,7 @@ impl Session {
         if self.options.write != Some(WriteMode::Mirror) {
             return Ok(());
         }
+        self.announce(stream).await?;
         match self.syncs.remove(stream) {
             Some(SyncOf { micros, source }) => {
                 let sync_time = Timestamp {

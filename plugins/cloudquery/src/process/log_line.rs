@@ -13,6 +13,9 @@ pub(crate) struct LogLine {
     pub message: String,
     /// Whether a writer of CloudQuery's SDKs says here, and nowhere else, that it has lost a batch.
     pub is_lost_batch: bool,
+    /// The table of which a source says here that something is missing. JavaScript's SDK says it nowhere else, and the others
+    /// say nowhere else that a row could not be made.
+    pub failed_table: Option<String>,
 }
 
 /// Longer ones are cut in our log. The rest is mostly a value or a stack.
@@ -20,10 +23,12 @@ const MESSAGE_CHARS_MAX: usize = 2_000;
 
 impl LogLine {
     pub(crate) fn read(line: &str) -> LogLine {
+        let mut table = None;
         let (level, message) = match serde_json::from_str(line) {
             Ok(Value::Object(fields)) => {
                 let text = |key: &str| fields.get(key).and_then(Value::as_str);
                 let level = level(text("level").unwrap_or_default());
+                table = text("table").map(str::to_owned);
                 let message = text("message").or_else(|| text("event")).or_else(|| text("msg"));
                 let detail = fields
                     .get("error")
@@ -36,7 +41,13 @@ impl LogLine {
                 };
                 (level, message)
             }
+            // Cut at its end: it had the whole row in it, as JavaScript's have.
+            _ if line.starts_with('{') && line.contains(r#""level":"error""#) => (Level::ERROR, line.to_owned()),
             _ => (Level::INFO, line.to_owned()),
+        };
+        let failed_table = match level {
+            Level::ERROR => table.or_else(|| table_of(&message)),
+            _ => None,
         };
         // The batching writers of the SDKs log this and go on; their answer to the write says nothing of it.
         let is_lost_batch = level == Level::ERROR && message.contains("failed to write batch");
@@ -44,8 +55,18 @@ impl LogLine {
             level,
             message: cut(&message),
             is_lost_batch,
+            failed_table: failed_table.map(|table| cut(&table)),
         }
     }
+}
+
+/// The table that JavaScript's SDK names in an error.
+fn table_of(message: &str) -> Option<String> {
+    let after = |words: &str| message.find(words).map(|at| &message[at + words.len()..]);
+    let rest = after("error resolving table ").or_else(|| after(" for table "))?;
+    let is_of_name = |c: &char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
+    let name: String = rest.chars().take_while(is_of_name).collect();
+    (!name.is_empty()).then_some(name)
 }
 
 fn level(name: &str) -> Level {
@@ -111,6 +132,25 @@ mod tests {
         check("a\x1b[2Jb\r", Level::INFO, "a [2Jb");
         let long = LogLine::read(&"x".repeat(5_000));
         assert_eq!(long.message.chars().count(), MESSAGE_CHARS_MAX + 1);
+    }
+
+    #[test]
+    fn error_about_a_table_names_it() {
+        let table = |line: &str| LogLine::read(line).failed_table;
+        let people = Some("people".to_owned());
+        let javascript =
+            r#"{"level":"error","message":"error resolving table people it broke\nerror resolving table people"}"#;
+        assert_eq!(table(javascript), people);
+        let row = r#"{"level":"error","message":"missing primary key(s) id for table people"}"#;
+        assert_eq!(table(row), people);
+        assert_eq!(
+            table(r#"{"event":"failed to resolve resource","level":"error","table":"people"}"#),
+            people
+        );
+        assert_eq!(table(r#"{"level":"warn","message":"slow","table":"people"}"#), None);
+        assert_eq!(table(r#"{"level":"error","message":"no such host"}"#), None);
+        let cut = r#"{"client":{},"level":"error","message":"error encoding resource for table people","resource":{"data":"xxx"#;
+        assert_eq!(table(cut), people);
     }
 
     #[test]

@@ -77,6 +77,9 @@ impl Process {
         let group = child.id().and_then(|id| Pid::from_raw(id as i32)).ok_or_else(gone)?;
         let leash = child.stdin.take();
         let tail = Arc::new(Tail::new(program.name.clone()));
+        if let Some(output) = &child.stdout {
+            tail.watch(output);
+        }
         let (tell, exit) = watch::channel(None);
         let keeper = tokio::spawn(keep(child, Arc::clone(&tail), tell));
         Ok(Process {

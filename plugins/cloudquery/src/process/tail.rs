@@ -1,10 +1,14 @@
 //! What a plugin says: passed on to our log, and its end kept for the error that may follow.
 
-use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::collections::{BTreeMap, VecDeque};
+use std::os::fd::{AsFd, OwnedFd};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
+use rustix::io::ioctl_fionread;
+use tokio::io::{AsyncBufRead as _, AsyncBufReadExt as _, AsyncRead, BufReader};
 use tracing::Level;
 
 use super::log_line::LogLine;
@@ -15,6 +19,10 @@ const LINES_KEPT: usize = 12;
 const LINE_BYTES_MAX: usize = 64 << 10;
 /// Lines a second that reach our log. A plugin that floods must not fill our disk.
 const LINES_PER_SECOND_MAX: u32 = 1_000;
+/// Tables of which an error was logged, as far as they are remembered.
+const FAILED_TABLES_MAX: usize = 10_000;
+/// How long the lines that are in the pipe may take to be read. A plugin that floods would have no end.
+const SETTLE_MAX: Duration = Duration::from_millis(500);
 
 /// Which output a line came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +38,10 @@ pub(super) enum Pipe {
 pub(crate) struct Tail {
     plugin: String,
     said: Mutex<Said>,
+    /// The end of its output that is read from, to be asked how much is in it.
+    output: OnceLock<OwnedFd>,
+    /// Whether something that has left the output is not in `said` yet.
+    is_reading: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -37,6 +49,8 @@ struct Said {
     last: VecDeque<String>,
     /// A batch that a writer has lost, in its own words.
     lost_batch: Option<String>,
+    /// The first error of each table.
+    failed_tables: BTreeMap<String, String>,
     second: Instant,
     in_second: u32,
 }
@@ -48,9 +62,12 @@ impl Tail {
             said: Mutex::new(Said {
                 last: VecDeque::new(),
                 lost_batch: None,
+                failed_tables: BTreeMap::new(),
                 second: Instant::now(),
                 in_second: 0,
             }),
+            output: OnceLock::new(),
+            is_reading: AtomicBool::new(false),
         }
     }
 
@@ -68,6 +85,35 @@ impl Tail {
         self.with(|said| said.lost_batch.take())
     }
 
+    /// The tables of which an error was logged since the last time, each with the first one.
+    pub(crate) fn take_failed_tables(&self) -> BTreeMap<String, String> {
+        self.with(|said| std::mem::take(&mut said.failed_tables))
+    }
+
+    /// Remembers which output is followed.
+    pub(super) fn watch(&self, output: &impl AsFd) {
+        if let Ok(output) = output.as_fd().try_clone_to_owned() {
+            let _ = self.output.set(output);
+        }
+    }
+
+    /// Waits until everything was read that the plugin has written: what it logged on its way to an answer that has come.
+    pub(crate) async fn settled(&self) {
+        let deadline = Instant::now() + SETTLE_MAX;
+        while self.is_behind() && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    fn is_behind(&self) -> bool {
+        // In this order: what is not in the pipe any more is being read, or was.
+        let is_in_pipe = self
+            .output
+            .get()
+            .is_some_and(|output| ioctl_fionread(output).is_ok_and(|bytes| bytes > 0));
+        is_in_pipe || self.is_reading.load(Ordering::SeqCst)
+    }
+
     fn with<T>(&self, f: impl FnOnce(&mut Said) -> T) -> T {
         f(&mut self.said.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -77,14 +123,24 @@ impl Tail {
         let mut reader = BufReader::new(pipe);
         let mut line = Vec::new();
         loop {
-            let (used, is_end) = match reader.fill_buf().await {
-                Ok([]) | Err(_) => {
+            let filled = std::future::poll_fn(|cx| {
+                self.reads(which, true);
+                let filled = Pin::new(&mut reader).poll_fill_buf(cx).map_ok(<[u8]>::len);
+                if filled.is_pending() {
+                    self.reads(which, false);
+                }
+                filled
+            });
+            let (used, is_end) = match filled.await {
+                Ok(0) | Err(_) => {
                     if !line.is_empty() {
                         self.take(&line, which);
                     }
+                    self.reads(which, false);
                     return;
                 }
-                Ok(bytes) => {
+                Ok(_) => {
+                    let bytes = reader.buffer();
                     let end = bytes.iter().position(|&byte| byte == b'\n');
                     let piece = &bytes[..end.unwrap_or(bytes.len())];
                     let room = LINE_BYTES_MAX.saturating_sub(line.len());
@@ -97,6 +153,12 @@ impl Tail {
                 self.take(&line, which);
                 line.clear();
             }
+        }
+    }
+
+    fn reads(&self, which: Pipe, is_reading: bool) {
+        if which == Pipe::Output {
+            self.is_reading.store(is_reading, Ordering::SeqCst);
         }
     }
 
@@ -113,6 +175,12 @@ impl Tail {
             said.last.push_back(read.message.clone());
             if read.is_lost_batch {
                 said.lost_batch = Some(read.message.clone());
+            }
+            if let Some(table) = &read.failed_table
+                && said.failed_tables.len() < FAILED_TABLES_MAX
+            {
+                let failed = said.failed_tables.entry(table.clone());
+                failed.or_insert_with(|| read.message.clone());
             }
             if said.second.elapsed() > Duration::from_secs(1) {
                 (said.second, said.in_second) = (Instant::now(), 0);

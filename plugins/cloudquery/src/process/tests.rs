@@ -57,6 +57,21 @@ async fn a_plugin_is_a_process_group_of_its_own_and_its_status_is_its_own() {
 }
 
 #[tokio::test]
+async fn what_was_written_before_an_answer_is_known_with_it() {
+    let text = r#"for i in 1 2 3; do
+  echo "{\"level\":\"error\",\"message\":\"no\",\"table\":\"t$i\"}"; : > "$0.$i"
+done; while :; do sleep 0.05; done"#;
+    let (folder, program) = script(text);
+    let process = Process::start(&program).expect("it starts");
+    let answer = folder.path().join("plugin.sh.3");
+    until("the plugin has answered", || answer.exists()).await;
+    process.tail().settled().await;
+    let failed: Vec<String> = process.tail().take_failed_tables().into_keys().collect();
+    assert_eq!(failed, ["t1", "t2", "t3"]);
+    assert_eq!(process.tail().take_failed_tables(), BTreeMap::new(), "once");
+}
+
+#[tokio::test]
 async fn stop_asks_first() {
     let (_folder, program) = script(r#"trap 'echo flushed; exit 0' INT; echo up; while :; do sleep 0.05; done"#);
     let process = Process::start(&program).expect("it starts");

@@ -6,6 +6,8 @@
 mod assess;
 mod authority;
 mod destination;
+#[cfg(test)]
+mod mutations;
 mod read_back;
 mod service;
 mod source;

@@ -1,6 +1,6 @@
 //! What reader and control share: which reads are to be made, and how far they are durable.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -19,6 +19,8 @@ pub(super) struct Run {
     pub destinations: Option<Vec<DestinationId>>,
     /// Whether they empty their tables first.
     pub empty_first: bool,
+    /// The streams that somebody has asked for: those are read whole.
+    pub asked: BTreeSet<StreamId>,
 }
 
 impl Run {
@@ -133,6 +135,9 @@ impl Flow {
             run.number
         });
         let number = found.unwrap_or_else(|| state.add(request.destinations.clone(), request.empty_first));
+        if let Some(run) = state.waiting.iter_mut().find(|run| run.number == number) {
+            run.asked.extend(request.streams.iter().cloned());
+        }
         drop(state);
         self.changed.notify_waiters();
         number
@@ -215,6 +220,7 @@ impl State {
             time: Timestamp(0),
             destinations,
             empty_first,
+            asked: BTreeSet::new(),
         });
         self.last_run
     }
@@ -245,6 +251,21 @@ impl State {
         let last = self.last_order;
         self.last_order = Order::new(last.incarnation(), last.key(), last.ordinal() + 1);
         self.last_order
+    }
+
+    /// The position of the newest change.
+    pub(super) fn last_order(&self) -> Order {
+        self.last_order
+    }
+
+    /// Whether no sync was ever complete, for nobody: a complete one moves the position to its time.
+    pub(super) fn is_before_first_complete(&self) -> bool {
+        self.last_order.key() == 0
+    }
+
+    /// Whether the first sync has changes in the log, and is not complete.
+    pub(super) fn has_turned(&self) -> bool {
+        self.is_before_first_complete() && self.last_order.ordinal() > 0
     }
 
     /// A sync is complete.
@@ -326,6 +347,21 @@ mod tests {
         let flow = flow(false);
         assert_eq!(flow.ask(&ask(Some(&["a"]), true)), 6);
         assert_eq!(runs(&flow), ["5 all false", "6 [`a`] true"]);
+    }
+
+    #[test]
+    fn what_was_asked_for_is_known_by_the_run_that_brings_it() {
+        let flow = flow(false);
+        let events = ReadExisting {
+            streams: vec![StreamId::new("events")],
+            ..ask(Some(&["late"]), false)
+        };
+        assert_eq!(flow.ask(&events), 5);
+        let run = begin(&flow);
+        assert!(run.asked.contains(&StreamId::new("events")), "{run:?}");
+        assert_eq!(flow.ask(&events), 6);
+        let late = begin(&flow);
+        assert!(late.asked.contains(&StreamId::new("events")), "{late:?}");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tonic::Streaming;
 
 use crate::error::{Error, Result};
-use crate::plugin::SharedPlugin;
+use crate::plugin::{Plugin, SharedPlugin};
 
 /// Messages read ahead. Python and JavaScript send one row in each.
 const READ_AHEAD: usize = 256;
@@ -33,6 +33,8 @@ pub(super) enum Message {
     Rows(Arc<TableCodec>, RecordBatch),
     /// It failed; the sync goes on.
     Failed { table: String, what: String },
+    /// Cursors that count every row before it.
+    Checkpoint(RecordBatch),
 }
 
 /// A message that was read ahead, and its part of the bytes.
@@ -53,9 +55,15 @@ impl Drop for Messages {
 impl Messages {
     pub(super) fn start(plugin: SharedPlugin, request: sync::Request) -> Messages {
         let (send, received) = mpsc::channel(READ_AHEAD);
+        let takes_checkpoints = request.supports_checkpoints;
         let task = tokio::spawn(async move {
+            // Of an earlier sync. It may be half over when its call has an answer.
+            plugin.take_failed_tables().await;
             match plugin.call("Sync", plugin.client().sync(request)).await {
-                Ok(stream) => read(plugin, stream, send).await,
+                Ok(stream) => {
+                    let tables = Tables::new(plugin.name(), takes_checkpoints);
+                    read(plugin, tables, stream, send).await;
+                }
                 Err(error) => drop(send.send((Err(error), None)).await),
             }
         });
@@ -73,12 +81,12 @@ impl Messages {
     }
 }
 
-async fn read(plugin: SharedPlugin, mut stream: Streaming<sync::Response>, send: mpsc::Sender<Ahead>) {
-    let mut tables = Tables {
-        plugin: plugin.name().to_owned(),
-        decoder: Decoder::default(),
-        codecs: HashMap::new(),
-    };
+async fn read(
+    plugin: SharedPlugin,
+    mut tables: Tables,
+    mut stream: Streaming<sync::Response>,
+    send: mpsc::Sender<Ahead>,
+) {
     let room = Arc::new(Semaphore::new(READ_AHEAD_BYTES as usize));
     loop {
         let mut bytes = 0;
@@ -89,7 +97,7 @@ async fn read(plugin: SharedPlugin, mut stream: Streaming<sync::Response>, send:
                     .min(READ_AHEAD_BYTES);
                 tables.take(response)
             }
-            Ok(Ok(None)) => return,
+            Ok(Ok(None)) => return log_failures(&plugin, &send).await,
             Ok(Err(status)) => Err(plugin.failed("Sync", &status).await),
             Err(_) => Err(Error::Deadline {
                 plugin: plugin.name().to_owned(),
@@ -106,15 +114,35 @@ async fn read(plugin: SharedPlugin, mut stream: Streaming<sync::Response>, send:
     }
 }
 
+/// Passes on of which tables the plugin has only logged that something is missing.
+async fn log_failures(plugin: &Plugin, send: &mpsc::Sender<Ahead>) {
+    for (table, what) in plugin.take_failed_tables().await {
+        let (table, what) = (text(&table), text(&what));
+        if send.send((Ok(Message::Failed { table, what }), None)).await.is_err() {
+            return;
+        }
+    }
+}
+
 /// The tables that a sync has announced.
-struct Tables {
+pub(super) struct Tables {
     plugin: String,
+    takes_checkpoints: bool,
     decoder: Decoder,
     codecs: HashMap<String, Arc<TableCodec>>,
 }
 
 impl Tables {
-    fn take(&mut self, response: sync::Response) -> Result<Message> {
+    pub(super) fn new(plugin: &str, takes_checkpoints: bool) -> Self {
+        Tables {
+            plugin: plugin.to_owned(),
+            takes_checkpoints,
+            decoder: Decoder::default(),
+            codecs: HashMap::new(),
+        }
+    }
+
+    pub(super) fn take(&mut self, response: sync::Response) -> Result<Message> {
         match response.message {
             Some(Wire::MigrateTable(message)) => self.table(&message.table),
             Some(Wire::Insert(message)) => self.rows(&message.record),
@@ -128,6 +156,10 @@ impl Tables {
                 what: "deletes of single records are not passed on yet".to_owned(),
                 hint: "leave the table out of `streams`",
             }),
+            Some(Wire::Checkpoint(message)) if self.takes_checkpoints => {
+                let rows = self.decoder.record(&message.record);
+                rows.map(Message::Checkpoint).map_err(|source| self.payload(source))
+            }
             Some(Wire::Checkpoint(_)) => Err(self.broken("it sent a checkpoint, and was not asked to")),
             None => Err(self.broken("it sent a message of a kind that we do not know")),
         }

@@ -9,12 +9,15 @@
 //! - The log's positions are the times of complete syncs. Its mark moves when a sync is complete, so its age is the lag.
 //! - A table that keeps a cursor is read like any other as long as some destination lacks rows of it. From then on what a
 //!   sync brings of it are changes in the log, behind the mark of the last complete sync. The cursors become visible to a later
-//!   process together with the mark of the sync that moved them, so they never run ahead of rows.
+//!   process together with the mark of the sync that moved them, so they never run ahead of rows. A plugin that sends checkpoints
+//!   moves them inside the sync (`reader::checkpoints`).
 //! - Rows get `_cq_sync_time` and `_cq_source_name` in front, as CloudQuery's own runtime adds them.
 
 mod control;
 mod flow;
 mod messages;
+#[cfg(test)]
+mod mutations;
 mod reader;
 mod spec;
 mod stamp;
@@ -165,18 +168,35 @@ async fn tables(plugin: &Plugin) -> Result<Vec<Table>, Error> {
         skip_dependent_tables: false,
     };
     let answer = plugin.call("GetTables", plugin.client().get_tables(request)).await?;
+    tables_of(plugin.name(), &answer)
+}
+
+fn tables_of(plugin: &str, answer: &get_tables::Response) -> Result<Vec<Table>, Error> {
     let mut decoder = Decoder::default();
     let read = |payload| -> Result<Table, Error> {
         let schema = decoder.schema(payload).map_err(|source| Error::Payload {
-            plugin: plugin.name().to_owned(),
+            plugin: plugin.to_owned(),
             source,
         })?;
         Table::of_schema(&schema).map_err(|source| Error::Convert {
-            plugin: plugin.name().to_owned(),
+            plugin: plugin.to_owned(),
             source: source.into(),
         })
     };
     answer.tables.iter().map(read).collect()
+}
+
+/// The tables that keep a cursor, and those below them: whose parent is passed over is not met either.
+fn incremental(tables: &[Table]) -> BTreeSet<StreamId> {
+    let mut names: BTreeSet<&str> = BTreeSet::new();
+    // Parents come first.
+    for table in tables {
+        let is_below = table.parent.as_deref().is_some_and(|parent| names.contains(parent));
+        if table.is_incremental || is_below {
+            names.insert(&table.name);
+        }
+    }
+    names.into_iter().map(StreamId::new).collect()
 }
 
 #[async_trait]
@@ -188,8 +208,7 @@ impl Source for CloudQuerySource {
     async fn discover(&self) -> Result<Vec<Arc<StreamSchema>>> {
         let plugin = self.starter.start(true).await?;
         let tables = tables(&plugin).await?;
-        let incremental = tables.iter().filter(|table| table.is_incremental);
-        *self.starter.incremental() = incremental.map(|table| StreamId::new(table.name.as_str())).collect();
+        *self.starter.incremental() = incremental(&tables);
         let codecs = tables.into_iter().map(|table| {
             let codec = TableCodec::of_table(table)?;
             stamp::stamped(codec.ours(), None, plugin.name())
@@ -230,16 +249,28 @@ impl Source for CloudQuerySource {
             // It may be hours until then.
             self.starter.forget();
         }
+        let newest = marks.max().unwrap_or(Order::new(0, 0, 0));
         let flow = Arc::new(Flow::new(Beginning {
             log: log.clone(),
             last_run,
-            last_order: marks.max().unwrap_or(Order::new(0, 0, 0)),
+            last_order: newest,
             everywhere: held_by_all(held),
             is_awaited,
             schedule,
         }));
         // What one of them may lack is not where the next sync goes on from.
-        cx.kept.withdraw(reader::CURSORS);
+        for key in [reader::CURSORS, reader::READ_OF_CURSORS] {
+            cx.kept.withdraw(key);
+        }
+        let read = cx.kept.get(reader::READ_OF_CURSORS);
+        let newest_read = self.newest_read(held);
+        let is_good = reader::are_of_newest_read(newest, read.as_deref(), newest_read);
+        if !is_good && cx.kept.get(reader::CURSORS).is_some() {
+            // From the beginning, which is good for any read.
+            cx.kept.put(reader::CURSORS, Vec::new(), Checkpoint::default());
+            let newest_read = newest_read.to_string().into_bytes();
+            cx.kept.put(reader::READ_OF_CURSORS, newest_read, Checkpoint::default());
+        }
         let reader = Sync::new(self.starter.clone(), plan, Arc::clone(&flow), self.tries.clone(), cx);
         Ok(Opened {
             verdicts,
@@ -251,6 +282,14 @@ impl Source for CloudQuerySource {
 }
 
 impl CloudQuerySource {
+    /// The newest read that any destination has begun of a table that keeps a cursor.
+    fn newest_read(&self, held: &[Held]) -> u32 {
+        let incremental = self.starter.incremental();
+        let states = held.iter().flat_map(|held| &held.checkpoint.streams);
+        let runs = states.filter(|(stream, _)| incremental.contains(*stream));
+        runs.map(|(_, state)| state.run()).max().unwrap_or(0)
+    }
+
     fn verdict(&self, log: &Partition, held: &Held) -> Verdict {
         // Before the first complete sync there is no mark.
         let is_ours = held.checkpoint.marks.contains_key(log) || held.checkpoint.log_marks().next().is_none();

@@ -1,5 +1,8 @@
 //! A sync as changesets.
 
+mod checkpoints;
+
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +17,9 @@ use model::{
 use proto::plugin_v3::sync;
 use proto::{ConvertError, TableCodec};
 
+pub(super) use checkpoints::are_of_newest_read;
+use checkpoints::end_of_read;
+
 use super::flow::{Flow, Next, Run};
 use super::messages::{Message, Messages};
 use super::tries::Tries;
@@ -24,6 +30,8 @@ use crate::plugin::SharedPlugin;
 
 /// The name under which the cursors of incremental tables are kept.
 pub(super) const CURSORS: &str = "cloudquery.cursors";
+/// The name under which the number of the read is kept in which they moved, before the first complete sync.
+pub(super) const READ_OF_CURSORS: &str = "cloudquery.read_of_cursors";
 
 /// Between a failed sync of a schedule and the next: doubling, so that a system that is down is not read all the time.
 const PAUSE_MIN: Duration = Duration::from_secs(2);
@@ -45,7 +53,23 @@ pub(super) struct Sync {
     cx: Context,
     run: Option<Running>,
     /// Built and not handed out yet.
-    ready: VecDeque<ChangeSet>,
+    ready: VecDeque<Ready>,
+}
+
+/// Values to be kept, by their names.
+type Values = Vec<(&'static str, Vec<u8>)>;
+
+/// A changeset that was not handed out yet.
+struct Ready {
+    changeset: ChangeSet,
+    /// What is to be kept with it, and from which checkpoint on.
+    keep: Option<(Values, Checkpoint)>,
+}
+
+impl Ready {
+    fn of(changeset: ChangeSet) -> Self {
+        Ready { changeset, keep: None }
+    }
 }
 
 /// A sync that goes on.
@@ -59,8 +83,12 @@ struct Running {
     /// Rows that have arrived and are in no changeset, by stream.
     gathered: Vec<(Arc<StreamSchema>, Vec<RecordBatch>)>,
     gathered_bytes: usize,
-    /// Whether it goes on from cursors.
+    /// Whether its incremental tables are changes in the log: it goes on from cursors, or has turned.
     goes_on: bool,
+    /// Whether their reads ended at a checkpoint.
+    has_turned: bool,
+    /// Whether a checkpoint has come since the last changeset was built.
+    has_checkpoint: bool,
     /// The last position of the log that it brought.
     log_from: Option<Order>,
     is_over: bool,
@@ -125,15 +153,24 @@ impl Sync {
             .keys()
             .filter(|stream| incremental.contains(*stream))
             .peekable();
-        let is_held = streams.peek().is_some() && !run.empty_first && self.flow.state().is_live_everywhere(streams);
+        // Who has joined since, or asked for a table, is to have it whole.
+        let is_asked = self
+            .planned
+            .keys()
+            .any(|stream| incremental.contains(stream) && run.asked.contains(stream));
+        let may_go_on = streams.peek().is_some() && !run.empty_first && !is_asked;
+        let is_held = may_go_on && self.flow.state().is_live_everywhere(streams);
         let stored = is_held.then(|| self.cx.kept.get(CURSORS)).flatten();
-        let goes_on = self.backend.is_some() && stored.is_some();
+        let began_in_log = self.flow.state().has_turned();
+        let goes_on = self.backend.is_some() && is_held && (stored.is_some() || began_in_log);
         if let Some(backend) = &self.backend {
             backend.begin(stored.as_deref().unwrap_or_default());
         }
         Some(Running {
             run,
             messages: Messages::start(Arc::clone(plugin), self.request()),
+            has_turned: false,
+            has_checkpoint: false,
             begun: Vec::new(),
             failed: BTreeMap::new(),
             gathered: Vec::new(),
@@ -192,7 +229,8 @@ impl Sync {
             shard: None,
             // Without it a failed table is silent, or ends the sync.
             with_error_messages: true,
-            supports_checkpoints: false,
+            // The cursors of one are kept beside those of the state backend, which says where a sync begins.
+            supports_checkpoints: self.backend.is_some(),
         }
     }
 
@@ -203,7 +241,7 @@ impl Sync {
         };
         let first = if running.gathered_bytes >= self.bytes_max {
             None
-        } else if running.gathered.is_empty() {
+        } else if running.gathered.is_empty() && !running.has_checkpoint {
             let stop = self.cx.stop.clone();
             tokio::select! {
                 message = running.messages.next() => Some(message),
@@ -229,17 +267,27 @@ impl Sync {
         match message {
             Message::Table(codec) => self.table(&codec),
             Message::Failed { table, what } => {
-                tracing::error!(
-                    plugin = self.spec.source_name(),
-                    table,
-                    "a table failed in the plugin: {what}"
-                );
-                if let Some(running) = &mut self.run {
-                    running.failed.insert(table, what);
-                }
+                self.failed(table, what);
                 Ok(())
             }
             Message::Rows(codec, rows) => self.rows(&codec, &rows),
+            Message::Checkpoint(rows) => self.checkpoint(&rows),
+        }
+    }
+
+    /// Notes a table of which something is missing; the first word counts.
+    fn failed(&mut self, table: String, what: String) {
+        let Some(running) = &mut self.run else {
+            return;
+        };
+        if let Entry::Vacant(failed) = running.failed.entry(table) {
+            let table = failed.key().as_str();
+            tracing::error!(
+                plugin = self.spec.source_name(),
+                table,
+                "a table failed in the plugin: {what}"
+            );
+            failed.insert(what);
         }
     }
 
@@ -270,7 +318,8 @@ impl Sync {
             begun.schema = schema;
             return Ok(());
         }
-        if running.goes_on && self.starter.incremental().contains(schema.stream()) {
+        let is_incremental = self.starter.incremental().contains(schema.stream());
+        if running.goes_on && !running.has_turned && is_incremental {
             running.begun.push(Begun {
                 schema,
                 parent: codec.table().parent.clone(),
@@ -289,14 +338,21 @@ impl Sync {
             destinations: running.run.destinations.clone(),
             empty_first: running.run.empty_first,
         };
+        self.ready
+            .push_back(Ready::of(placed(&self.flow.log, &running.run, delta, control)));
+        // Announced after the others have turned.
+        let is_log = running.has_turned && is_incremental;
+        if is_log {
+            let (delta, control) = end_of_read(schema.stream(), running.run.number);
+            self.ready
+                .push_back(Ready::of(placed(&self.flow.log, &running.run, delta, control)));
+        }
         running.begun.push(Begun {
             schema,
             parent: codec.table().parent.clone(),
             page: 0,
-            is_log: false,
+            is_log,
         });
-        self.ready
-            .push_back(placed(&self.flow.log, &running.run, delta, control));
         Ok(())
     }
 
@@ -359,7 +415,7 @@ impl Sync {
             batches.push(Batch::of_page(partition, begun.page, schema, rows, order, time));
         }
         if !batches.is_empty() {
-            self.ready.push_back(ChangeSet::rows(delta, batches));
+            self.ready.push_back(Ready::of(ChangeSet::rows(delta, batches)));
         }
         if !changes.is_empty() {
             let order = self.flow.state().next_order();
@@ -385,8 +441,9 @@ impl Sync {
                 rows,
             };
             let batches = changes.into_iter().map(batch).collect();
-            self.ready.push_back(ChangeSet::rows(delta, batches));
+            self.ready.push_back(Ready::of(ChangeSet::rows(delta, batches)));
         }
+        self.keep_checkpoint();
         Ok(())
     }
 
@@ -422,23 +479,22 @@ impl Sync {
             .iter()
             .filter(|begun| !begun.is_log && !running.failed.contains_key(begun.schema.stream().name()));
         self.ready.extend(complete.map(|begun| {
-            let stream = begun.schema.stream().clone();
-            let delta = Delta::none().with_stream(stream.clone(), StreamState::Live { run });
-            placed(log, &running.run, delta, Control::EndRead { stream, run })
+            let (delta, control) = end_of_read(begun.schema.stream(), run);
+            Ready::of(placed(log, &running.run, delta, control))
         }));
         // A sync for some destinations only brings nobody else further.
         if !running.failed.is_empty() || running.run.destinations.is_some() {
             return;
         }
         let position = Position::at(running.run.order());
+        self.flow.state().completed(&running.run);
+        let delta = Delta::of(log.clone(), None, position.clone());
+        self.ready.push_back(Ready::of(ChangeSet::rows(delta, Vec::new())));
         if let Some(cursors) = self.backend.as_ref().and_then(Backend::changed) {
             let mut with = Checkpoint::default();
-            with.marks.insert(log.clone(), position.clone());
-            self.cx.kept.put(CURSORS, cursors, with);
+            with.marks.insert(self.flow.log.clone(), position);
+            self.keep(vec![(CURSORS, cursors)], with);
         }
-        self.flow.state().completed(&running.run);
-        let delta = Delta::of(log.clone(), None, position);
-        self.ready.push_back(ChangeSet::rows(delta, Vec::new()));
     }
 
     /// After everything was handed out: fails if a table did. What was handed out becomes durable all the same.
@@ -532,9 +588,14 @@ fn page_delta(partition: &Partition, number: u32) -> Delta {
 impl Reader for Sync {
     async fn next(&mut self) -> Result<Option<Emission>> {
         loop {
-            if let Some(size) = self.ready.front().map(|changeset| changeset.size_bytes) {
+            if let Some(size) = self.ready.front().map(|ready| ready.changeset.size_bytes) {
                 let reservation = self.cx.memory.reserve(size).await;
-                if let Some(changeset) = self.ready.pop_front() {
+                if let Some(Ready { changeset, keep }) = self.ready.pop_front() {
+                    if let Some((values, with)) = keep {
+                        // The next try begins further on.
+                        self.tries.succeeded();
+                        self.put(values, &with);
+                    }
                     return Ok(Some(Emission { changeset, reservation }));
                 }
             }

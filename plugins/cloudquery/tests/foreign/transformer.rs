@@ -14,7 +14,7 @@ use crate::python;
 fn build(plugin: &Path, spec: &Value) -> Box<dyn Transformer> {
     let mut registry = Registry::default();
     cloudquery::register(&mut registry);
-    let spec = json!({"plugin": {"registry": "local", "path": plugin, "spec": spec}});
+    let spec = json!({"plugin": {"registry": "local", "path": plugin, "timeout": "5s", "spec": spec}});
     let cx = BuildContext {
         base_dir: plugin.parent().unwrap().to_owned(),
     };
@@ -143,6 +143,27 @@ async fn plugin_that_ends_in_the_middle_is_named_with_how_it_ended() {
     let error = transformer.transform(&items(4)).await.unwrap_err();
     assert_eq!((error.code(), error.retry()), ("E0804", api::Retry::After));
     assert!(error.chain().contains("it exited with status 3"), "{}", error.chain());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn plugin_that_hangs_is_named_after_its_timeout() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(mut transformer) = transformer(json!({"slow": 60}), folder.path()) else {
+        return;
+    };
+    let error = transformer.transform(&items(4)).await.unwrap_err();
+    assert_eq!((error.code(), error.retry()), ("E0805", api::Retry::After));
+    assert!(error.to_string().contains("`python-transformer`"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn plugin_that_floods_its_output_answers_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(mut transformer) = transformer(json!({"flood": true, "upper": "name"}), folder.path()) else {
+        return;
+    };
+    let (rows, _) = told(&transformer.transform(&items(3)).await.unwrap());
+    assert_eq!(rows, ["0 N0", "1 N1", "2 N2"]);
 }
 
 /// What every transformer promises; skipped where there is no Python.
