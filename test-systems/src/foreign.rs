@@ -50,12 +50,12 @@ fn cannot_write(folder: &Path, error: &io::Error) -> Missing {
     Missing(format!("cannot write into `{}`: {error}", folder.display()))
 }
 
-/// The processes whose arguments name `folder`.
+/// The processes of which the arguments name `folder`, or that work in it: an executable that is named from there does not say it.
 pub fn processes_of(folder: &Path) -> Vec<u32> {
-    let folder = folder.as_os_str().as_encoded_bytes();
+    let name = folder.as_os_str().as_encoded_bytes();
     let is_of = |pid: &u32| {
-        let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        arguments.windows(folder.len()).any(|window| window == folder)
+        let is_named = arguments(*pid).windows(name.len()).any(|window| window == name);
+        is_named || std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == folder)
     };
     let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     processes
@@ -67,8 +67,12 @@ pub fn processes_of(folder: &Path) -> Vec<u32> {
 /// The process of one plugin in `folder`, by a part of its arguments; not the shell that watches it.
 pub fn process_of(folder: &Path, plugin: &str) -> Option<u32> {
     processes_of(folder).into_iter().find(|pid| {
-        let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let arguments = arguments(*pid);
         let arguments = String::from_utf8_lossy(&arguments);
-        arguments.starts_with('/') && arguments.contains(plugin) && !arguments.contains("read -r")
+        arguments.contains(plugin) && !arguments.contains("read -r")
     })
+}
+
+fn arguments(pid: u32) -> Vec<u8> {
+    std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default()
 }
