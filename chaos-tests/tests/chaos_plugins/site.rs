@@ -36,26 +36,27 @@ pub enum Scene {
     GoAndPostgres,
 }
 
-enum Copy {
+/// The system of the destination `copy`.
+enum Database {
     Sqlite(PathBuf),
-    Postgres { server: Postgres, session: Client },
+    Postgres(Box<(Postgres, Client)>),
 }
 
-impl Copy {
+impl Database {
     fn postgres() -> io::Result<Result<Self, Missing>> {
         let server = match Postgres::start() {
             Ok(server) => server,
             Err(missing) => return Ok(Err(missing)),
         };
         let session = Client::connect(&server.url("postgres"))?;
-        Ok(Ok(Copy::Postgres { server, session }))
+        Ok(Ok(Database::Postgres(Box::new((server, session)))))
     }
 
     /// The destination `copy`, and the others.
     fn config(&self, source: &str) -> String {
         let (connector, spec) = match self {
-            Copy::Sqlite(path) => ("sqlite", format!("{{ path: {} }}", path.display())),
-            Copy::Postgres { server, .. } => ("postgres", format!("{{ url: \"{}\" }}", server.url("postgres"))),
+            Database::Sqlite(path) => ("sqlite", format!("{{ path: {} }}", path.display())),
+            Database::Postgres(of) => ("postgres", format!("{{ url: \"{}\" }}", of.0.url("postgres"))),
         };
         let (often, seldom) = ("batch: { wait_max: 150ms }", "batch: { wait_max: 300ms }");
         Pipeline::of(source)
@@ -75,7 +76,7 @@ impl Copy {
     fn people(&self, table: &str, key: &str, value: &str) -> io::Result<People> {
         let sql = format!("SELECT {key}, {value} FROM {table}");
         match self {
-            Copy::Sqlite(path) => {
+            Database::Sqlite(path) => {
                 let read = || -> rusqlite::Result<People> {
                     let copy = Connection::open(path)?;
                     let mut statement = copy.prepare(&sql)?;
@@ -83,8 +84,8 @@ impl Copy {
                 };
                 read().map_err(io::Error::other)
             }
-            Copy::Postgres { session, .. } => {
-                let rows = session.rows(&sql)?.into_iter().filter_map(|row| {
+            Database::Postgres(of) => {
+                let rows = of.1.rows(&sql)?.into_iter().filter_map(|row| {
                     let mut cells = row.into_iter().flatten();
                     Some((cells.next()?.parse().ok()?, cells.next()?))
                 });
@@ -99,7 +100,7 @@ pub struct Site {
     /// What is done, and how to repeat it.
     pub run: Run,
     dir: tempfile::TempDir,
-    copy: Copy,
+    copy: Database,
     expected: People,
     /// So many events there are. They only ever become more, and a sync brings those behind its cursor.
     events: i64,
@@ -113,9 +114,13 @@ impl Site {
             Scene::PythonAndSqlite => (
                 "python-source",
                 python::Plugin::Source.install(dir.path()),
-                Ok(Copy::Sqlite(dir.path().join("copy.db"))),
+                Ok(Database::Sqlite(dir.path().join("copy.db"))),
             ),
-            Scene::GoAndPostgres => ("go-source", go::Plugin::Source.install(dir.path()), Copy::postgres()?),
+            Scene::GoAndPostgres => (
+                "go-source",
+                go::Plugin::Source.install(dir.path()),
+                Database::postgres()?,
+            ),
         };
         let installed = installed.and_then(|_| python::Plugin::Destination.install(dir.path()));
         let copy = match installed.and(copy) {

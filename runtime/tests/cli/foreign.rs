@@ -136,7 +136,7 @@ fn both_syncs_are_exact(plugins: &Plugins) {
     assert_eq!(theirs(&site, "people", "name"), names(120, " a"));
     assert_eq!(copy(&site, "people_notes", "note").len(), 120);
     assert_eq!(theirs(&site, "people_notes", "note"), ["hello a"; 120]);
-    assert_eq!(copy(&site, "people", "extra")[7].contains("number"), true);
+    assert!(copy(&site, "people", "extra")[7].contains("number"));
 
     change(&site, &json!({"rows": 4, "version": " b", "cities": ["Oslo", "Rome"]}));
     site.expect(&["sync"], 0);
