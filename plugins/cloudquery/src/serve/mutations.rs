@@ -4,18 +4,24 @@ use bytes::Bytes;
 use model::Checkpoint;
 use prost::Message as _;
 use proto::plugin_v3::write::{self, request::Message};
-use proto::plugin_v3::{Predicate, PredicatesGroup, TableRelation, assess_tables};
-use tonic::Status;
+use proto::plugin_v3::{Predicate, PredicatesGroup, assess_tables};
+use tonic::{Code, Status};
 
 use super::assess::assess;
 use super::tables::Tables;
 use crate::mutations::{Outcome, each_is_taken_or_refused, payloads};
 
+/// How the words of a refusal begin that has a code of its own.
+const REFUSED: &str = "refused: ";
+
 fn outcome(result: Result<(), Status>) -> Outcome {
     match result {
         Ok(()) => Outcome::Taken,
-        // The caller knows whom it has called.
-        Err(status) => Outcome::Refused(format!("{:?}: {}", status.code(), status.message())),
+        // The caller knows whom it has called; that the fault is its own must be said.
+        Err(status) if matches!(status.code(), Code::InvalidArgument | Code::Unimplemented) => {
+            Outcome::Refused(format!("{REFUSED}{}", status.message()))
+        }
+        Err(status) => Outcome::Refused(status.to_string()),
     }
 }
 
@@ -49,7 +55,7 @@ fn requests() -> Vec<Message> {
                     predicates: vec![predicate],
                     ..PredicatesGroup::default()
                 }],
-                table_relations: vec![TableRelation::default()],
+                table_relations: Vec::new(),
             }),
         ]);
     }
@@ -64,7 +70,7 @@ fn damaged_writes_are_taken_or_refused() {
         table: payloads().swap_remove(0).schema,
         migrate_force: false,
     });
-    each_is_taken_or_refused(&originals, "InvalidArgument: ", |bytes: Bytes| {
+    each_is_taken_or_refused(&originals, REFUSED, |bytes: Bytes| {
         let Ok(write::Request { message: Some(damaged) }) = write::Request::decode(bytes) else {
             return Outcome::Undecodable;
         };
@@ -84,10 +90,12 @@ fn damaged_questions_about_a_schema_are_answered_or_refused() {
         tables: pairs.collect(),
         migrate_force: false,
     };
-    each_is_taken_or_refused(&[request.encode_to_vec()], "InvalidArgument: ", |bytes: Bytes| {
-        match assess_tables::Request::decode(bytes) {
+    each_is_taken_or_refused(
+        &[request.encode_to_vec()],
+        REFUSED,
+        |bytes: Bytes| match assess_tables::Request::decode(bytes) {
             Ok(request) => outcome(assess(&request).map(drop)),
             Err(_) => Outcome::Undecodable,
-        }
-    });
+        },
+    );
 }
