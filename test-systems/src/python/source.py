@@ -1,10 +1,10 @@
 """A source on CloudQuery's Python SDK: what Highwater's tests read through the real thing.
 
 spec: {"rows": N, "events": N, "checkpoint": N, "begins": FILE, "version": TEXT, "cities": [NAME...], "pause": SECONDS, "fail": TABLE,
-       "exit_after": N, "flood": true, "refuse": true, "data": FILE}
+       "exit_after": N, "break_at": N, "flood": true, "refuse": true, "data": FILE}
 
 `events` makes an incremental table of so many rows, whose cursor is the number of the next; with `checkpoint` it moves after every
-so many rows, and each start writes its cursor into the file `begins`. `pause` is slept after every tenth row. `flood` prints lines
+so many rows, and each start writes its cursor into the file `begins`. The process ends at event `break_at`. `pause` is slept after every tenth row. `flood` prints lines
 without end beside the sync. `data` is a JSON file with any of these fields, read at each start: the system that changes.
 """
 
@@ -155,6 +155,8 @@ class Source(plugin.Plugin):
         for number in range(begin, self._spec["events"]):
             if number % 10 == 9:
                 time.sleep(self._spec.get("pause", 0))
+            if number == self._spec.get("break_at"):
+                os._exit(3)
             yield {"id": number, "name": f"event {number}" + self._spec.get("version", "")}
             if "checkpoint" in self._spec and number % self._spec["checkpoint"] == 0:
                 self._state.set_key("events", str(number + 1))
