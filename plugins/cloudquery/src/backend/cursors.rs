@@ -64,7 +64,7 @@ impl Cursors {
     }
 
     /// Takes rows in. Of one key the greatest version stays; where none is sent, the newest.
-    pub(super) fn put(&self, rows: &RecordBatch) -> Result<(), CursorError> {
+    pub(crate) fn put(&self, rows: &RecordBatch) -> Result<(), CursorError> {
         if rows.num_columns() < 2 {
             return Err(CursorError::Shape);
         }
