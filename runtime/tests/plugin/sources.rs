@@ -232,13 +232,20 @@ async fn tables_are_listed_and_chosen_by_patterns() {
 async fn shards_share_the_tables_and_half_a_backend_is_refused() {
     let shop = Shop::open().await;
     let mut rows = Vec::new();
-    for num in 1..=2 {
-        let shard = Some(sync::request::Shard { num, total: 2 });
+    for num in 1..=3 {
+        let shard = Some(sync::request::Shard { num, total: 3 });
         let lines = told(&shop.sync(sync::Request { shard, ..request(None) }).await);
         assert_eq!(sorted(lines[..2].to_vec()), TABLES);
+        // Of three shards two have a table each.
+        assert_eq!(lines.len() - 2, if num == 1 { 0 } else { 2 }, "shard {num}: {lines:?}");
         rows.extend(lines[2..].to_vec());
     }
     assert_eq!(sorted(rows), ROWS);
+    let shard = Some(sync::request::Shard { num: 4, total: 3 });
+    let none = sync::Request { shard, ..request(None) };
+    let mut answers = shop.caller.0.clone().sync(none).await.unwrap().into_inner();
+    let error = answers.message().await.unwrap_err();
+    assert!(error.message().contains("there is no shard 4 of 3"), "{error}");
     let backend = request(None);
     let half = sync::BackendOptions {
         table_name: "t".to_owned(),

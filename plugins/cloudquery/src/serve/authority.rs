@@ -14,7 +14,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
 use tonic::transport::server::Connected;
 
 const PREFACE_LEN: usize = 24;
@@ -37,9 +37,13 @@ const AUTHORITY_HUFFMAN: &[u8] = &[0xb8, 0x3b, 0x53, 0x39, 0xec, 0x32, 0x7d, 0x7
 /// Shorter than any value, so that it is never larger in a table.
 const HARMLESS: &[u8] = b"x";
 
+/// What is read of a connection at once.
+const READ_LEN: usize = 64 << 10;
+
 /// A connection, with a clean `:authority`.
 pub(super) struct CleanAuthority<S> {
-    connection: S,
+    /// Heads of frames are nine bytes, and small records come by the thousand: not a system call for each.
+    connection: BufReader<S>,
     wanted: Wanted,
     /// What was read of it.
     read: Vec<u8>,
@@ -78,10 +82,10 @@ fn broken(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
-impl<S> CleanAuthority<S> {
+impl<S: AsyncRead> CleanAuthority<S> {
     pub(super) fn new(connection: S) -> Self {
         CleanAuthority {
-            connection,
+            connection: BufReader::with_capacity(READ_LEN, connection),
             wanted: Wanted::Preface,
             read: Vec::new(),
             open: None,
@@ -312,7 +316,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for CleanAuthority<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for CleanAuthority<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for CleanAuthority<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.connection).poll_write(cx, bytes)
     }
@@ -338,11 +342,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for CleanAuthority<S> {
     }
 }
 
-impl<S: Connected> Connected for CleanAuthority<S> {
+impl<S: AsyncRead + Connected> Connected for CleanAuthority<S> {
     type ConnectInfo = S::ConnectInfo;
 
     fn connect_info(&self) -> Self::ConnectInfo {
-        self.connection.connect_info()
+        self.connection.get_ref().connect_info()
     }
 }
 

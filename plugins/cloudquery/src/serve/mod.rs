@@ -19,6 +19,7 @@ mod transformer;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use api::{Destination, Source, SpecError, Transformer};
 use proto::discovery_v1::discovery_server::{Discovery, DiscoveryServer};
@@ -28,7 +29,9 @@ use serde_json::Value;
 use tokio::net::{TcpListener, UnixListener};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
+use tracing::info;
 
 use authority::CleanAuthority;
 use service::PluginService;
@@ -93,8 +96,13 @@ impl Listener {
     }
 }
 
-/// Serves a connector on a listener until `stop` is done; calls that are under way then end in peace, and what a destination
-/// holds open is let go.
+/// How long calls that are under way may take to end.
+const DRAIN_MAX: Duration = Duration::from_secs(3);
+/// How long letting go may take. Together well below the five seconds until callers kill: the process has to end, too.
+const END_MAX: Duration = Duration::from_millis(500);
+
+/// Serves a connector on a listener until `stop` is done, and returns at most three and a half seconds later. Syncs are broken off then,
+/// and leave at the source what they would have left; other calls get three seconds; what a destination holds open is let go.
 ///
 /// Every plugin listens in the clear and without a token, so a port should be of the loopback interface.
 pub async fn serve(
@@ -104,6 +112,13 @@ pub async fn serve(
 ) -> Result<(), tonic::transport::Error> {
     let service = PluginService::new(served);
     let calls = service.calls();
+    let late = CancellationToken::new();
+    let (calls_at_stop, stopped) = (Arc::clone(&calls), late.clone());
+    let stop = async move {
+        stop.await;
+        calls_at_stop.stop();
+        stopped.cancel();
+    };
     let plugin = PluginServer::new(service)
         .max_decoding_message_size(proto::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(proto::MESSAGE_BYTES_MAX);
@@ -113,18 +128,39 @@ pub async fn serve(
         .initial_connection_window_size(16 << 20)
         .add_service(DiscoveryServer::new(Versions))
         .add_service(plugin);
-    let outcome = match listener {
-        Listener::Tcp(listener) => {
-            let connections = TcpListenerStream::new(listener).map(|connection| connection.map(CleanAuthority::new));
-            router.serve_with_incoming_shutdown(connections, stop).await
-        }
-        Listener::Unix(listener, path) => {
-            let connections = UnixListenerStream::new(listener).map(|connection| connection.map(CleanAuthority::new));
-            let _file = SocketFile(path);
-            router.serve_with_incoming_shutdown(connections, stop).await
+    let serving = async {
+        match listener {
+            Listener::Tcp(listener) => {
+                let connections = TcpListenerStream::new(listener).map(|connection| {
+                    let connection = connection?;
+                    // An answer is small, and is not to wait for the next one.
+                    connection.set_nodelay(true)?;
+                    Ok::<_, io::Error>(CleanAuthority::new(connection))
+                });
+                router.serve_with_incoming_shutdown(connections, stop).await
+            }
+            Listener::Unix(listener, path) => {
+                let connections = UnixListenerStream::new(listener);
+                let connections = connections.map(|connection| connection.map(CleanAuthority::new));
+                let _file = SocketFile(path);
+                router.serve_with_incoming_shutdown(connections, stop).await
+            }
         }
     };
-    calls.end().await;
+    let too_late = async {
+        late.cancelled().await;
+        tokio::time::sleep(DRAIN_MAX).await;
+    };
+    let outcome = tokio::select! {
+        outcome = serving => outcome,
+        () = too_late => {
+            info!(seconds = DRAIN_MAX.as_secs(), "calls were still open at the end");
+            Ok(())
+        }
+    };
+    if tokio::time::timeout(END_MAX, calls.end()).await.is_err() {
+        info!(seconds = END_MAX.as_secs_f64(), "the connector did not let go in time");
+    }
     outcome
 }
 

@@ -6,6 +6,7 @@ use api::{Stored, StoredView};
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, RecordBatch, StringArray, make_array, new_null_array};
 use arrow::compute::CastOptions;
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
+use arrow::error::ArrowError;
 use bytes::Bytes;
 use proto::plugin_v3::read;
 use proto::{Decoder, Encoder, Table, TableCodec};
@@ -77,7 +78,7 @@ fn record(
 }
 
 /// A column in the type of its table. A view may show texts: the spelling of what lies there.
-fn typed(values: &ArrayRef, field: &Field) -> Result<ArrayRef, arrow::error::ArrowError> {
+fn typed(values: &ArrayRef, field: &Field) -> Result<ArrayRef, ArrowError> {
     let exact = CastOptions {
         safe: false,
         ..CastOptions::default()
@@ -89,8 +90,8 @@ fn typed(values: &ArrayRef, field: &Field) -> Result<ArrayRef, arrow::error::Arr
             let bytes: BinaryArray = values
                 .as_string::<i32>()
                 .iter()
-                .map(|text| text.map(bytes_of))
-                .collect();
+                .map(|text| text.map(bytes_of).transpose())
+                .collect::<Result<BinaryArray, ArrowError>>()?;
             arrow::compute::cast_with_options(&bytes, to, &exact)
         }
         (DataType::Utf8, DataType::Boolean) => {
@@ -112,7 +113,7 @@ fn typed(values: &ArrayRef, field: &Field) -> Result<ArrayRef, arrow::error::Arr
 }
 
 /// Lists and structs that lie there as JSON.
-fn of_json(texts: &StringArray, to: &DataType) -> Result<ArrayRef, arrow::error::ArrowError> {
+fn of_json(texts: &StringArray, to: &DataType) -> Result<ArrayRef, ArrowError> {
     let schema = Arc::new(Schema::new(vec![Field::new("value", to.clone(), true)]));
     let lines: String = texts
         .iter()
@@ -126,15 +127,44 @@ fn of_json(texts: &StringArray, to: &DataType) -> Result<ArrayRef, arrow::error:
     Ok(Arc::clone(rows.column(0)))
 }
 
-/// `x'00ff'`, or hexadecimal digits with dashes between them.
-fn bytes_of(text: &str) -> Vec<u8> {
-    let digits: Vec<u8> = text
-        .trim_start_matches("x'")
-        .chars()
-        .filter_map(|c| c.to_digit(16).map(|digit| digit as u8))
-        .collect();
-    digits
-        .chunks(2)
-        .map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit))
-        .collect()
+/// `x'00ff'` or `\\x00ff`, or hexadecimal digits with dashes or colons between them.
+fn bytes_of(text: &str) -> Result<Vec<u8>, ArrowError> {
+    let quoted = text.strip_prefix("x'").and_then(|rest| rest.strip_suffix('\''));
+    let digits = quoted.or(text.strip_prefix("\\x")).unwrap_or(text);
+    let mut bytes = Vec::with_capacity(digits.len() / 2);
+    let mut high = None;
+    for c in digits.chars().filter(|c| !matches!(c, '-' | ':')) {
+        let digit = c
+            .to_digit(16)
+            .ok_or_else(|| ArrowError::ParseError("a value of bytes is not hexadecimal".to_owned()))?
+            as u8;
+        high = match high {
+            None => Some(digit << 4),
+            Some(high) => {
+                bytes.push(high | digit);
+                None
+            }
+        };
+    }
+    match high {
+        None => Ok(bytes),
+        Some(_) => Err(ArrowError::ParseError(
+            "a value of bytes ends in the middle of one".to_owned(),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bytes_of;
+
+    #[test]
+    fn bytes_are_read_in_each_spelling_and_nothing_else_is() {
+        for text in ["x'00ff10'", "\\x00ff10", "00FF10", "00-ff-10", "00:ff:10"] {
+            assert_eq!(bytes_of(text).ok(), Some(vec![0, 0xff, 0x10]), "{text}");
+        }
+        for text in ["00f", "x'00", "zz", "\\y00"] {
+            assert!(bytes_of(text).is_err(), "{text}");
+        }
+    }
 }

@@ -39,6 +39,9 @@ pub(super) trait Calls: Send + Sync + 'static {
         Ok(())
     }
 
+    /// The process is asked to end: what may take long ends now, other calls as they like.
+    fn stop(&self) {}
+
     /// The process ends: what is open is let go.
     async fn end(&self) {}
 

@@ -4,6 +4,9 @@ use api::SpecError;
 use serde_json::Value;
 use tonic::Status;
 
+/// Tables of one caller; each is remembered. The largest sources have some thousands.
+pub(super) const TABLES_MAX: usize = 20_000;
+
 /// `null`, nothing and `{}` are the same: their callers differ.
 pub(super) fn parse(bytes: &[u8]) -> Result<Value, Status> {
     let spec = match bytes {
@@ -34,11 +37,21 @@ pub(super) fn failed(what: &str, error: &api::Error) -> Status {
 
 /// What a peer sent is not what the protocol says.
 pub(super) fn invalid(error: impl std::error::Error) -> Status {
+    Status::invalid_argument(chain(&error))
+}
+
+/// The same, of a table that is known.
+pub(super) fn invalid_in(table: &str, error: impl std::error::Error) -> Status {
+    Status::invalid_argument(format!("table `{table}`: {}", chain(&error)))
+}
+
+/// An error with its causes.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
         text = format!("{text}: {cause}");
         source = cause.source();
     }
-    Status::invalid_argument(text)
+    text
 }

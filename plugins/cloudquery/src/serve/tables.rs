@@ -20,10 +20,10 @@ use proto::plugin_v3::{Predicate, PredicatesGroup, predicates_group};
 use proto::{Decoder, Table, TableCodec};
 use tonic::Status;
 
-use super::spec::invalid;
+use super::spec::{TABLES_MAX, invalid, invalid_in};
 
 const LOG: &str = "cloudquery-writes";
-/// Equalities that one delete may have.
+/// Equalities that one delete may have, with those that its alternatives share counted in each.
 const PREDICATES_MAX: usize = 100_000;
 
 /// A column, how it is compared, and with what.
@@ -79,14 +79,30 @@ impl Tables {
     }
 
     fn migrate(&mut self, schema: &Schema) -> Result<ChangeSet, Status> {
+        let codec = Arc::new(self.described(schema)?);
+        Ok(self.made(&codec))
+    }
+
+    /// A table that the caller described.
+    fn described(&self, schema: &Schema) -> Result<TableCodec, Status> {
         let table = Table::of_schema(schema).map_err(invalid)?;
-        let codec = Arc::new(TableCodec::of_table(table).map_err(invalid)?);
+        let name = table.name.clone();
+        if self.codecs.len() >= TABLES_MAX && !self.codecs.contains_key(&name) {
+            return Err(Status::resource_exhausted(format!(
+                "table `{name}` is one too many: at most {TABLES_MAX} are taken"
+            )));
+        }
+        TableCodec::of_table(table).map_err(|error| invalid_in(&name, error))
+    }
+
+    /// The order to make a table, or to change it.
+    fn made(&mut self, codec: &Arc<TableCodec>) -> ChangeSet {
         let schema = Arc::clone(codec.ours());
         let stream = schema.stream().clone();
-        self.codecs.insert(codec.table().name.clone(), codec);
+        self.codecs.insert(codec.table().name.clone(), Arc::clone(codec));
         // Held from its first moment: nobody reads existing rows here.
         let delta = self.delta().with_stream(stream, StreamState::Live { run: 1 });
-        Ok(ChangeSet::control(delta, Control::Schema { schema }))
+        ChangeSet::control(delta, Control::Schema { schema })
     }
 
     fn codec(&self, table: &str) -> Result<Arc<TableCodec>, Status> {
@@ -103,12 +119,17 @@ impl Tables {
             return Ok(Vec::new());
         }
         // A caller that does not migrate says in each record what the table looks like.
+        let known = self.codecs.get(&name).cloned();
+        let codec = match &known {
+            Some(codec) => Arc::clone(codec),
+            None => Arc::new(self.described(rows.schema_ref())?),
+        };
+        // Only what can be written gets a position: a record that is refused leaves no hole.
+        let rows = codec.rows_from_wire(&rows).map_err(|error| invalid_in(&name, error))?;
         let mut changesets = Vec::new();
-        if !self.codecs.contains_key(&name) {
-            changesets.push(self.migrate(rows.schema_ref())?);
+        if known.is_none() {
+            changesets.push(self.made(&codec));
         }
-        let codec = self.codec(&name)?;
-        let rows = codec.rows_from_wire(&rows).map_err(invalid)?;
         let count = rows.num_rows();
         let delta = self.delta();
         let batch = Batch {
@@ -131,9 +152,10 @@ impl Tables {
     }
 
     fn delete_stale(&mut self, message: &MessageDeleteStale) -> Result<ChangeSet, Status> {
-        let time = message
-            .sync_time
-            .ok_or_else(|| Status::invalid_argument("a delete of stale rows without a time"))?;
+        let time = message.sync_time.ok_or_else(|| {
+            let table = &message.table_name;
+            Status::invalid_argument(format!("table `{table}`: a delete of stale rows without a time"))
+        })?;
         let micros = time
             .seconds
             .saturating_mul(1_000_000)
@@ -152,7 +174,10 @@ impl Tables {
 
     fn delete_record(&mut self, message: &MessageDeleteRecord) -> Result<Vec<ChangeSet>, Status> {
         if !message.table_relations.is_empty() {
-            return Err(Status::unimplemented("deletes of related tables are not supported"));
+            return Err(Status::unimplemented(format!(
+                "table `{}`: deletes of related tables are not supported",
+                message.table_name
+            )));
         }
         let stream = StreamId::new(message.table_name.as_str());
         if message.where_clause.is_empty() {
@@ -179,8 +204,16 @@ impl Tables {
                 .map(|predicate| self.term(codec, predicate))
                 .collect::<Result<Vec<_>, _>>()?;
             let is_or = group.grouping_type() == predicates_group::GroupingType::Or && !terms.is_empty();
-            if is_or && alternatives.len().saturating_mul(terms.len()) > PREDICATES_MAX {
-                return Err(Status::invalid_argument("a delete with too many conditions"));
+            let (count, len) = (alternatives.len(), alternatives.first().map_or(0, Vec::len));
+            let (count, len) = match is_or {
+                true => (count.saturating_mul(terms.len()), len + 1),
+                false => (count, len + terms.len()),
+            };
+            if count.saturating_mul(len) > PREDICATES_MAX {
+                return Err(Status::invalid_argument(format!(
+                    "table `{}`: a delete with more than {PREDICATES_MAX} conditions",
+                    codec.table().name
+                )));
             }
             alternatives = if is_or {
                 let with = |so_far: &Vec<_>, term: &Term| so_far.iter().chain([term]).cloned().collect::<Vec<_>>();
@@ -200,7 +233,10 @@ impl Tables {
     fn term(&mut self, codec: &TableCodec, predicate: &Predicate) -> Result<Term, Status> {
         let value = self.decoder.record(&predicate.record).map_err(invalid)?;
         if value.num_rows() == 0 || value.num_columns() == 0 {
-            return Err(Status::invalid_argument("a condition without a value"));
+            let table = &codec.table().name;
+            return Err(Status::invalid_argument(format!(
+                "table `{table}`: a condition without a value"
+            )));
         }
         let table = codec.table();
         let column = table
@@ -214,10 +250,12 @@ impl Tables {
         let mut nullable = column.clone();
         nullable.field.set_nullable(true);
         alone.columns.push(nullable);
-        let alone = TableCodec::of_table(alone).map_err(invalid)?;
+        let alone = TableCodec::of_table(alone).map_err(|error| invalid_in(&table.name, error))?;
         let value = arrow::array::RecordBatch::try_new(Arc::clone(alone.wire()), vec![value.column(0).slice(0, 1)])
-            .map_err(invalid)?;
-        let value = alone.rows_from_wire(&value).map_err(invalid)?;
+            .map_err(|error| invalid_in(&table.name, error))?;
+        let value = alone
+            .rows_from_wire(&value)
+            .map_err(|error| invalid_in(&table.name, error))?;
         Ok((predicate.column.clone(), Test::Eq, ArrayRef::clone(value.column(0))))
     }
 }

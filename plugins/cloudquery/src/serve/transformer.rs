@@ -21,7 +21,7 @@ use tonic::{Status, Streaming};
 
 use super::Build;
 use super::service::{Answers, Calls, reachable, unreachable};
-use super::spec::{failed, invalid, refused};
+use super::spec::{TABLES_MAX, chain, failed, invalid, invalid_in, refused};
 
 /// Answers that wait for the caller.
 const AHEAD: usize = 2;
@@ -109,10 +109,15 @@ impl Calls for TransformerCalls {
         let (send, answers) = mpsc::channel(AHEAD);
         // Ends when the caller half-closes and everything is out, or with the first record that fails.
         tokio::spawn(async move {
-            loop {
+            for count in 1_u64.. {
                 let outcome = match records.message().await {
                     Ok(None) => return,
-                    Ok(Some(request)) => work.transform(&request.record).await,
+                    Ok(Some(request)) => {
+                        let made = work.transform(&request.record).await;
+                        made.map_err(|status| {
+                            Status::new(status.code(), format!("record {count}: {}", status.message()))
+                        })
+                    }
                     Err(status) => Err(status),
                 };
                 match outcome {
@@ -149,8 +154,18 @@ impl TransformerCalls {
             Err(_) if is_dummy => return Ok(schema.clone()),
             outs => outs.map_err(|error| failed("failed to transform schema", &error))?,
         };
-        let Some(out) = outs.first() else {
-            return Err(Status::unimplemented("the transformer drops the whole table"));
+        let name = &before.table().name;
+        let out = match &outs[..] {
+            [out] => out,
+            [] => {
+                let what = format!("the transformer drops the whole table `{name}`");
+                return Err(Status::unimplemented(what));
+            }
+            // A caller makes one table of one, so the rows of the others would be of a table that nobody made.
+            outs => {
+                let what = format!("the transformer makes {} tables of `{name}`", outs.len());
+                return Err(Status::unimplemented(what));
+            }
         };
         let behind = codec_behind(&before, out)?;
         if !is_dummy {
@@ -220,7 +235,12 @@ impl Work {
             .get(&name)
             .is_some_and(|known| known.wire == *rows.schema_ref());
         if !is_known {
-            let before = TableCodec::of_table(table).map_err(invalid)?;
+            if self.tables.len() >= TABLES_MAX {
+                return Err(Status::resource_exhausted(format!(
+                    "table `{name}` is one too many: at most {TABLES_MAX} are taken"
+                )));
+            }
+            let before = TableCodec::of_table(table).map_err(|error| invalid_in(&name, error))?;
             let outs = self.transformer.output_schema(before.ours()).await;
             let mut behind = Vec::new();
             for out in outs.map_err(|error| failed(&what, &error))? {
@@ -237,7 +257,10 @@ impl Work {
         };
         let images = Images {
             schema: Arc::clone(known.before.ours()),
-            rows: known.before.rows_from_wire(&rows).map_err(invalid)?,
+            rows: known
+                .before
+                .rows_from_wire(&rows)
+                .map_err(|error| invalid_in(&name, error))?,
             unavailable: None,
             may_drop: true,
         };
@@ -256,11 +279,15 @@ impl Work {
 }
 
 fn encoded(codec: &TableCodec, encoder: &mut Encoder, rows: &RecordBatch) -> Result<Bytes, Status> {
-    let arrays = codec.rows_to_wire(rows).map_err(invalid)?;
+    let invalid = |error: &dyn std::error::Error| {
+        let table = &codec.table().name;
+        Status::invalid_argument(format!("table `{table}`, transformed: {}", chain(error)))
+    };
+    let arrays = codec.rows_to_wire(rows).map_err(|error| invalid(&error))?;
     let fields = codec.wire().fields().iter().zip(rows.schema_ref().fields());
     let fields: Vec<Field> = fields
         .map(|(wire, rows)| Field::clone(wire).with_nullable(wire.is_nullable() || rows.is_nullable()))
         .collect();
-    let wire = RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).map_err(invalid)?;
-    encoder.encode(&wire).map_err(invalid)
+    let wire = RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).map_err(|error| invalid(&error))?;
+    encoder.encode(&wire).map_err(|error| invalid(&error))
 }

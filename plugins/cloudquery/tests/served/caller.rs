@@ -16,9 +16,9 @@ use tonic::{Code, Status};
 
 use crate::peer::Peer;
 
-struct Caller(PluginClient<Channel>);
+pub struct Caller(pub PluginClient<Channel>);
 
-fn table() -> Table {
+pub fn table() -> Table {
     let utc = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     let mut table = Table::named("cities");
     table.columns = vec![
@@ -30,7 +30,7 @@ fn table() -> Table {
     table
 }
 
-fn migrate() -> Message {
+pub fn migrate() -> Message {
     Message::MigrateTable(write::MessageMigrateTable {
         table: encode_schema(&table().to_schema()).unwrap(),
         migrate_force: false,
@@ -38,7 +38,7 @@ fn migrate() -> Message {
 }
 
 /// Rows of one sync: id and city.
-fn insert(second: i64, rows: &[(i64, &str)]) -> Message {
+pub fn insert(second: i64, rows: &[(i64, &str)]) -> Message {
     let time = TimestampMicrosecondArray::from(vec![second * 1_000_000; rows.len()]).with_timezone("UTC");
     let columns: Vec<ArrayRef> = vec![
         Arc::new(time),
@@ -99,11 +99,11 @@ fn delete(groups: Vec<(GroupingType, Vec<Predicate>)>) -> Message {
 }
 
 impl Caller {
-    async fn dial(peer: &Peer) -> Caller {
+    pub async fn dial(peer: &Peer) -> Caller {
         Caller(PluginClient::connect(format!("http://{}", peer.address)).await.unwrap())
     }
 
-    async fn init(&self, spec: &'static str) -> Result<bool, Status> {
+    pub async fn init(&self, spec: &'static str) -> Result<bool, Status> {
         let request = init::Request {
             spec: Bytes::from_static(spec.as_bytes()),
             no_connection: false,
@@ -112,7 +112,7 @@ impl Caller {
         Ok(self.0.clone().init(request).await?.into_inner().supports_flush)
     }
 
-    async fn write(&self, messages: Vec<Message>) -> Result<(), Status> {
+    pub async fn write(&self, messages: Vec<Message>) -> Result<(), Status> {
         let requests: Vec<_> = messages
             .into_iter()
             .map(|message| write::Request { message: Some(message) })
@@ -121,7 +121,7 @@ impl Caller {
     }
 }
 
-fn cities(peer: &Peer) -> Vec<String> {
+pub fn cities(peer: &Peer) -> Vec<String> {
     let rows = peer.replica.rows(&StreamId::new("cities")).unwrap_or_default();
     let text = |row: &api::conformance::Row, column: &str| row[column].clone().unwrap_or_default();
     let mut cities: Vec<String> = rows

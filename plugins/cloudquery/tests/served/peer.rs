@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api::testing::Replica;
+use api::testing::{Faults, FaultyDestination, Replica};
 use api::{BuildContext, Destination, DestinationOptions, Registry, SpecError, WriteMode};
 use cloudquery::serve::{Listener, Role, Served, serve};
 use serde_json::json;
@@ -11,6 +11,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 pub struct Peer {
     pub address: String,
     pub replica: Replica,
+    /// What goes wrong in it.
+    pub faults: Faults,
     _stop: DropGuard,
 }
 
@@ -21,7 +23,8 @@ impl Peer {
         let listener = Listener::tcp("127.0.0.1:0").await.unwrap();
         let address = listener.address();
         let stop = CancellationToken::new();
-        let made = replica.clone();
+        let (made, faults) = (replica.clone(), Faults::none());
+        let faulty = faults.clone();
         let served = Served {
             name: "replica".to_owned(),
             version: "v1.2.3".to_owned(),
@@ -29,13 +32,17 @@ impl Peer {
             pipeline: "cloudquery".to_owned(),
             role: Role::Destination(Arc::new(move |spec| match spec.get("refuse") {
                 Some(_) => Err(SpecError::at("/refuse", "it was asked to").hint("leave it out")),
-                None => Ok(made.destination(DestinationOptions::default())),
+                None => {
+                    let destination = made.destination(DestinationOptions::default());
+                    Ok(Box::new(FaultyDestination::new(destination, &faulty)))
+                }
             })),
         };
         tokio::spawn(serve(served, listener, stop.clone().cancelled_owned()));
         Peer {
             address,
             replica,
+            faults,
             _stop: stop.drop_guard(),
         }
     }

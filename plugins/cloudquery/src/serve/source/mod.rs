@@ -22,14 +22,18 @@ use proto::{TableCodec, encode_schema};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::Build;
 use super::service::{Answers, Calls, reachable, unreachable};
-use super::spec::{failed, invalid, refused};
+use super::spec::{failed, invalid, invalid_in, refused};
 
 /// Answers that wait for the caller.
 const AHEAD: usize = 4;
+
+/// Where the answers of a sync go.
+type Send = mpsc::Sender<Result<wire::Response, Status>>;
 
 pub(super) struct SourceCalls {
     pipeline: String,
@@ -37,6 +41,8 @@ pub(super) struct SourceCalls {
     spec: Mutex<Option<Value>>,
     /// One sync at a time: it owns the source's slot or its triggers.
     busy: Arc<tokio::sync::Mutex<()>>,
+    /// The process is to end.
+    stop: CancellationToken,
 }
 
 impl SourceCalls {
@@ -46,6 +52,7 @@ impl SourceCalls {
             build,
             spec: Mutex::new(None),
             busy: Arc::default(),
+            stop: CancellationToken::new(),
         }
     }
 
@@ -58,7 +65,8 @@ impl SourceCalls {
 
 /// The table that a stream is. Callers with a state backend delete nothing of an incremental table as stale.
 fn codec(schema: &Arc<StreamSchema>) -> Result<TableCodec, Status> {
-    let codec = TableCodec::of_stream(schema, schema.stream().flat_name()).map_err(invalid)?;
+    let name = schema.stream().flat_name();
+    let codec = TableCodec::of_stream(schema, name.as_str()).map_err(|error| invalid_in(&name, error))?;
     Ok(codec.described(|table| table.is_incremental = true))
 }
 
@@ -105,17 +113,27 @@ impl Calls for SourceCalls {
         let busy = Arc::clone(&self.busy).try_lock_owned();
         let busy = busy.map_err(|_| Status::unknown("failed to sync records: plugin already in use"))?;
         let source = self.made()?;
-        let pipeline = self.pipeline.clone();
+        let (pipeline, stop) = (self.pipeline.clone(), self.stop.child_token());
         let (send, answers) = mpsc::channel(AHEAD);
-        // Ends at the head, with the first error, or when the caller no longer listens.
+        // Ends at the head, with the first error, when the caller no longer listens, or with the process.
         tokio::spawn(async move {
-            let outcome = sync::run(source, &pipeline, request, &send).await;
+            let outcome = sync::run(source, &pipeline, request, &send, stop).await;
+            drop(busy);
             if let Err(status) = outcome {
                 let text = format!("failed to sync records: {}", status.message());
                 let _ = send.send(Err(Status::unknown(text))).await;
             }
-            drop(busy);
         });
         Ok(Box::pin(ReceiverStream::new(answers)))
+    }
+
+    fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Without a state backend a sync leaves nothing at the source, also where it is broken off.
+    async fn end(&self) {
+        self.stop.cancel();
+        drop(self.busy.lock().await);
     }
 }

@@ -11,13 +11,16 @@ use proto::plugin_v3::{Predicate, PredicatesGroup, predicates_group};
 use proto::{Encoder, Table, TableCodec, encode_schema};
 use tonic::Status;
 
-use super::super::spec::invalid;
+use super::super::spec::{invalid, invalid_in};
 use super::codec;
 
 /// A record that every SDK's client takes.
 const RECORD_BYTES_MAX: usize = proto::SMALL_MESSAGE_BYTES_MAX - (64 << 10);
-/// Keys in one delete.
+/// Keys in one delete, if they are short: a message is to be one that every SDK's client takes.
 const DELETED_MAX: usize = 1_000;
+
+/// What a condition is longer than its value and its column.
+const PREDICATE_BYTES: usize = 16;
 
 /// The tables of one sync, as they were announced.
 #[derive(Default)]
@@ -135,9 +138,12 @@ fn check_whole(batch: &Batch, rows: std::ops::Range<usize>) -> Result<(), Status
 
 impl Announced {
     fn inserts(&mut self, rows: &RecordBatch) -> Result<Vec<Message>, Status> {
-        let arrays = self.codec.rows_to_wire(rows).map_err(invalid)?;
-        let rows = RecordBatch::try_new(Arc::clone(self.codec.wire()), arrays).map_err(invalid)?;
-        let records = self.encoder.encode_split(&rows, RECORD_BYTES_MAX).map_err(invalid)?;
+        let name = &self.codec.table().name;
+        let arrays = self.codec.rows_to_wire(rows).map_err(|error| invalid_in(name, error))?;
+        let rows = RecordBatch::try_new(Arc::clone(self.codec.wire()), arrays);
+        let rows = rows.map_err(|error| invalid_in(name, error))?;
+        let records = self.encoder.encode_split(&rows, RECORD_BYTES_MAX);
+        let records = records.map_err(|error| invalid_in(name, error))?;
         Ok(records
             .into_iter()
             .map(|record| Message::Insert(MessageInsert { record }))
@@ -161,7 +167,7 @@ impl Announced {
                 Ok((field.name().clone(), self.key_on_wire(at, rows)?))
             })
             .collect::<Result<_, Status>>()?;
-        let predicate = |(column, values): &(String, ArrayRef), row: usize| {
+        let predicate = |(column, values): &(String, ArrayRef), row: usize| -> Result<Predicate, Status> {
             Ok(Predicate {
                 operator: 0,
                 column: column.clone(),
@@ -175,11 +181,18 @@ impl Announced {
         let (and, or) = (predicates_group::GroupingType::And, predicates_group::GroupingType::Or);
         let mut messages = Vec::new();
         if let [one] = &keys[..] {
-            for from in (0..rows.num_rows()).step_by(DELETED_MAX) {
-                let to = (from + DELETED_MAX).min(rows.num_rows());
-                let predicates = (from..to)
-                    .map(|row| predicate(one, row))
-                    .collect::<Result<_, Status>>()?;
+            let (mut predicates, mut bytes) = (Vec::new(), 0);
+            for row in 0..rows.num_rows() {
+                let next = predicate(one, row)?;
+                let len = next.record.len() + next.column.len() + PREDICATE_BYTES;
+                if predicates.len() == DELETED_MAX || !predicates.is_empty() && bytes + len > RECORD_BYTES_MAX {
+                    messages.push(delete(name, vec![group(or, std::mem::take(&mut predicates))]));
+                    bytes = 0;
+                }
+                bytes += len;
+                predicates.push(next);
+            }
+            if !predicates.is_empty() {
                 messages.push(delete(name, vec![group(or, predicates)]));
             }
         } else {

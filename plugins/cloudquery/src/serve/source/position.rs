@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use model::Checkpoint;
 use tonic::Status;
@@ -31,7 +33,7 @@ impl Position {
             if key == CHECKPOINT {
                 position.checkpoint = serde_json::from_str(value).map_err(|error| unread(&error))?;
             } else if let Some(name) = key.strip_prefix(KEPT) {
-                let bytes = hex_bytes(value).ok_or_else(|| unread(&"it is not hexadecimal"))?;
+                let bytes = BASE64.decode(value).map_err(|error| unread(&error))?;
                 position.kept.insert(name.to_owned(), bytes.into());
             }
         }
@@ -43,24 +45,15 @@ impl Position {
         let checkpoint =
             serde_json::to_string(&self.checkpoint).map_err(|error| Status::internal(error.to_string()))?;
         let prefix = prefix(pipeline);
-        let kept = self.kept.iter().map(|(name, value)| {
-            let digits: String = value.iter().map(|byte| format!("{byte:02x}")).collect();
-            (format!("{prefix}{KEPT}{name}"), digits)
-        });
+        let kept = self.kept.iter();
+        let kept = kept.map(|(name, value)| (format!("{prefix}{KEPT}{name}"), BASE64.encode(value)));
         Ok(kept.chain([(format!("{prefix}{CHECKPOINT}"), checkpoint)]).collect())
     }
 }
 
-fn prefix(pipeline: &str) -> String {
+/// What the keys of a pipeline's rows begin with.
+pub(super) fn prefix(pipeline: &str) -> String {
     format!("highwater|{pipeline}|")
-}
-
-fn hex_bytes(text: &str) -> Option<Vec<u8>> {
-    if !text.len().is_multiple_of(2) || !text.is_ascii() {
-        return None;
-    }
-    let pair = |at| u8::from_str_radix(&text[at..at + 2], 16).ok();
-    (0..text.len()).step_by(2).map(pair).collect()
 }
 
 #[cfg(test)]
@@ -90,5 +83,9 @@ mod tests {
                 .message()
                 .contains("`checkpoint`")
         );
+        rows.remove("highwater|shop|checkpoint");
+        rows.insert("highwater|shop|kept|run".to_owned(), "?".to_owned());
+        let error = Position::of_rows("shop", &rows).unwrap_err();
+        assert!(error.message().contains("`kept|run` of `shop`"), "{error}");
     }
 }

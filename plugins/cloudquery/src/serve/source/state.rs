@@ -14,10 +14,12 @@ use proto::{Column, Decoder, Encoder, Table, TableCodec, encode_schema};
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
-use super::super::spec::invalid;
+use super::super::spec::{chain, invalid};
 
 /// How long one call may take.
 const CALL_MAX: Duration = Duration::from_secs(60);
+/// What our rows of a state table may take: a checkpoint is some hundred bytes a table, so this is a hundred thousand tables.
+const STATE_BYTES_MAX: usize = 64 << 20;
 
 /// An open state table.
 pub(super) struct StateTable {
@@ -39,8 +41,8 @@ fn table(name: &str) -> Table {
 }
 
 impl StateTable {
-    /// Makes the table if there is none, and reads it.
-    pub(super) async fn open(options: &sync::BackendOptions) -> Result<Self, Status> {
+    /// Makes the table if there is none, and reads the rows whose keys begin with `prefix`.
+    pub(super) async fn open(options: &sync::BackendOptions, prefix: &str) -> Result<Self, Status> {
         let connection = &options.connection;
         let channel = dial(connection).await.map_err(|error| {
             Status::unavailable(format!(
@@ -60,7 +62,14 @@ impl StateTable {
             migrate_force: false,
         };
         state.write(Message::MigrateTable(migrate)).await?;
-        state.read(table).await?;
+        let read = tokio::time::timeout(CALL_MAX, state.read(table, prefix)).await;
+        read.map_err(|_| {
+            Status::deadline_exceeded(format!(
+                "the state backend at `{connection}` has not sent all rows of `{}` in {} s",
+                options.table_name,
+                CALL_MAX.as_secs()
+            ))
+        })??;
         Ok(state)
     }
 
@@ -70,7 +79,7 @@ impl StateTable {
         self.rows.iter().map(value).collect()
     }
 
-    async fn read(&mut self, table: bytes::Bytes) -> Result<(), Status> {
+    async fn read(&mut self, table: bytes::Bytes, prefix: &str) -> Result<(), Status> {
         let codec = TableCodec::of_table(self.table.clone()).map_err(invalid)?;
         let mut records = self.client.read(timed(read::Request { table })).await?.into_inner();
         let mut decoder = Decoder::default();
@@ -79,7 +88,8 @@ impl StateTable {
             let rows = codec.rows_from_wire(&rows).map_err(invalid)?;
             let (keys, values) = (rows.column(0).as_string::<i32>(), rows.column(1).as_string::<i32>());
             let versions = rows.column(2).as_primitive::<UInt64Type>();
-            for row in 0..rows.num_rows() {
+            // Other sources keep theirs in the same table.
+            for row in (0..rows.num_rows()).filter(|&row| keys.value(row).starts_with(prefix)) {
                 let version = if versions.is_valid(row) { versions.value(row) } else { 0 };
                 // A backend that appends has every version: the newest counts.
                 let is_newer = |earlier: &(String, u64)| earlier.1 <= version;
@@ -87,6 +97,13 @@ impl StateTable {
                     self.rows
                         .insert(keys.value(row).to_owned(), (values.value(row).to_owned(), version));
                 }
+            }
+            let bytes: usize = self.rows.iter().map(|(key, (value, _))| key.len() + value.len()).sum();
+            if bytes > STATE_BYTES_MAX {
+                return Err(Status::resource_exhausted(format!(
+                    "the state table `{}` holds more than {STATE_BYTES_MAX} bytes for this source",
+                    self.table.name
+                )));
             }
         }
         Ok(())
@@ -98,7 +115,7 @@ impl StateTable {
             .into_iter()
             .filter_map(|(key, value)| match self.rows.get(&key) {
                 Some((earlier, _)) if *earlier == value => None,
-                earlier => Some((key, value, earlier.map_or(0, |(_, version)| version + 1))),
+                earlier => Some((key, value, earlier.map_or(0, |(_, version)| version.saturating_add(1)))),
             })
             .collect();
         if changed.is_empty() {
@@ -167,14 +184,4 @@ async fn dial(connection: &str) -> Result<Channel, tonic::transport::Error> {
             endpoint.connect().await
         }
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

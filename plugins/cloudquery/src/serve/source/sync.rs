@@ -7,16 +7,16 @@ use api::{Budget, Context, Head, Held, Kept, Opened, Plan, PlannedStream, ReadEx
 use model::{Body, ChangeSet, Checkpoint, DestinationId, Mark, Partition, PipelineId, StreamId};
 use proto::plugin_v3::sync::response::Message;
 use proto::plugin_v3::sync::{Request, Response};
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tracing::{info, warn};
 
 use super::super::spec::failed;
 use super::outgoing::Outgoing;
-use super::position::Position;
+use super::position::{self, Position};
 use super::select;
 use super::state::{self, StateTable};
+use super::{AHEAD, Send};
 
 /// What a sync may hold in memory; a changeset is at most a part of it.
 const MEMORY_BYTES: usize = 64 << 20;
@@ -26,27 +26,39 @@ const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 /// The one destination that a source sees: whoever called.
 const CALLER: &str = "caller";
 
-type Send = mpsc::Sender<Result<Response, Status>>;
-
-pub(super) async fn run(source: Box<dyn Source>, pipeline: &str, request: Request, send: &Send) -> Result<(), Status> {
+/// `stop` ends it early: what it left at the source is removed, and the caller is told.
+pub(super) async fn run(
+    source: Box<dyn Source>,
+    pipeline: &str,
+    request: Request,
+    send: &Send,
+    stop: CancellationToken,
+) -> Result<(), Status> {
+    if request.deterministic_cq_id {
+        warn!("`deterministic_cq_id` is asked for, and this source makes no `_cq_id`");
+    }
     let backend = request
         .backend
         .filter(|backend| !backend.connection.is_empty() || !backend.table_name.is_empty());
+    let shard = request.shard.filter(|shard| shard.total > 1);
+    if let Some(shard) = shard.filter(|shard| !(1..=shard.total).contains(&shard.num)) {
+        let what = format!("there is no shard {} of {}", shard.num, shard.total);
+        return Err(Status::invalid_argument(what));
+    }
+    let name = match (&backend, &shard) {
+        (Some(_), Some(shard)) => format!("{pipeline}_{}_{}", shard.num, shard.total),
+        (Some(_), None) => pipeline.to_owned(),
+        // Its triggers or its slot are removed at the end.
+        (None, _) => format!("{pipeline}_{:08x}", uuid::Uuid::new_v4().as_u128() as u32),
+    };
     let mut state = match &backend {
         Some(options) if options.connection.is_empty() || options.table_name.is_empty() => {
             return Err(Status::invalid_argument(
                 "the options of the state backend need both `table_name` and `connection`",
             ));
         }
-        Some(options) => Some(StateTable::open(options).await?),
+        Some(options) => Some(StateTable::open(options, &position::prefix(&name)).await?),
         None => None,
-    };
-    let shard = request.shard.filter(|shard| shard.total > 1);
-    let name = match (&state, &shard) {
-        (Some(_), Some(shard)) => format!("{pipeline}_{}_{}", shard.num, shard.total),
-        (Some(_), None) => pipeline.to_owned(),
-        // Its triggers or its slot are removed at the end.
-        (None, _) => format!("{pipeline}_{:08x}", uuid::Uuid::new_v4().as_u128() as u32),
     };
     let position = match &state {
         Some(state) => Position::of_rows(&name, &state.values())?,
@@ -65,19 +77,18 @@ pub(super) async fn run(source: Box<dyn Source>, pipeline: &str, request: Reques
         }
     }
     // Every shard announces all tables, and reads its own.
-    let is_ours = |at: &usize| {
-        shard
-            .as_ref()
-            .is_none_or(|shard| at % shard.total as usize + 1 == shard.num.max(0) as usize)
+    let is_ours = |stream: &StreamId| {
+        let shard_of = |total: i32| select::shard_of(&stream.flat_name(), total.unsigned_abs().into());
+        let is_of = |num: i32, total: i32| shard_of(total) == u64::from(num.unsigned_abs());
+        shard.as_ref().is_none_or(|shard| is_of(shard.num, shard.total))
     };
     let ours = chosen
         .iter()
-        .enumerate()
-        .filter(|(at, _)| is_ours(at))
-        .map(|(_, schema)| schema);
+        .map(|schema| schema.stream())
+        .filter(|stream| is_ours(stream));
     let plan = Plan {
         pipeline: PipelineId::from(name.as_str()),
-        streams: ours.map(|schema| PlannedStream::new(schema.stream().clone())).collect(),
+        streams: ours.map(|stream| PlannedStream::new(stream.clone())).collect(),
         configured: Vec::new(),
         changeset_bytes_max: CHANGESET_BYTES_MAX,
     };
@@ -98,7 +109,12 @@ pub(super) async fn run(source: Box<dyn Source>, pipeline: &str, request: Reques
         checkpoints,
         sent: position.clone(),
     };
-    let outcome = work.run(position, scratch.0.clone()).await;
+    let outcome = work.run(position, scratch.0.clone(), stop).await;
+    // It may have taken much to disk.
+    let removed = tokio::task::spawn_blocking(move || drop(scratch)).await;
+    if removed.is_err() {
+        warn!("a temporary directory was left behind");
+    }
     if state.is_none()
         && let Err(error) = source.forget(&plan.pipeline).await
     {
@@ -110,6 +126,10 @@ pub(super) async fn run(source: Box<dyn Source>, pipeline: &str, request: Reques
     if let Some(state) = &mut state
         && !request.supports_checkpoints
     {
+        // Not before the last row has left: a caller that goes away now reads it again.
+        if send.reserve_many(AHEAD).await.is_err() {
+            return Ok(());
+        }
         state.put(reached.rows(&name)?).await?;
     }
     Ok(())
@@ -129,16 +149,21 @@ struct Work<'a> {
 
 impl Work<'_> {
     /// Where the sync ended; `None` if the caller went away.
-    async fn run(mut self, mut position: Position, scratch: PathBuf) -> Result<Option<Position>, Status> {
-        let stop = CancellationToken::new();
-        let _stopped = stop.clone().drop_guard();
+    async fn run(
+        mut self,
+        mut position: Position,
+        scratch: PathBuf,
+        stop: CancellationToken,
+    ) -> Result<Option<Position>, Status> {
+        let stopped = stop.clone();
+        let _ended = stop.clone().drop_guard();
         let opened = self.open(&mut position, scratch, stop).await?;
         let head = opened
             .control
             .head()
             .await
             .map_err(|error| failed("cannot find the head", &error))?;
-        let reached = self.read(opened.reader, &head, position).await;
+        let reached = self.read(opened.reader, &head, position, &stopped).await;
         if let Err(error) = opened.control.close().await {
             warn!(error = error.chain(), "the source did not close in peace");
         }
@@ -204,6 +229,7 @@ impl Work<'_> {
         mut reader: Box<dyn api::Reader>,
         head: &Head,
         mut position: Position,
+        stopped: &CancellationToken,
     ) -> Result<Option<Position>, Status> {
         let mut checkpointed = Instant::now();
         // Where nothing has changed there may be nothing to read.
@@ -213,9 +239,14 @@ impl Work<'_> {
             let next = tokio::select! {
                 next = reader.next() => next,
                 () = self.send.closed() => return Ok(None),
+                () = stopped.cancelled() => return Err(Status::unavailable("the plugin is stopping")),
             };
             let Some(emission) = next.map_err(|error| failed("cannot read the source", &error))? else {
-                break;
+                // A source that is bounded has an end; any other was told to.
+                match stopped.is_cancelled() {
+                    true => return Err(Status::unavailable("the plugin is stopping")),
+                    false => break,
+                }
             };
             let changeset = &emission.changeset;
             for message in self.messages(changeset)? {
@@ -265,7 +296,8 @@ impl Work<'_> {
         self.streams().all(is_live) && head.marks.iter().all(covers)
     }
 
-    /// Takes what the source wants kept into the position, and says where the sync stands to a caller that takes checkpoints. `false` if it is gone.
+    /// Takes what the source wants kept into the position, and says where the sync stands to a caller that takes checkpoints.
+    /// `false` if it is gone.
     async fn tell(&mut self, position: &mut Position) -> Result<bool, Status> {
         if let Some(kept) = self.kept.ripen(&position.checkpoint) {
             position.kept = kept;
