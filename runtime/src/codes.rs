@@ -116,16 +116,21 @@ those columns alone. Choose a destination that can, or make the source send whol
     N0502 "rows may be doubled"
 "The route promises at-least-once. Either the destination does: after a crash, what was written since the last commit is written
 again. Or the source reads everything anew each time, and the destination appends: what an aborted reading had brought is there twice."
+
+    E0745 "a new plugin cannot be made so"
+"`highwater plugin new` makes a crate of the plugin's name, so the name is one that Cargo takes: lower-case letters, digits, `-`
+and `_`, a letter first. `--path` names a checkout of Highwater: the folder that has `plugins/sdk` in it."
 }
 
 /// Every code of the product, by id.
 pub(crate) fn all() -> Vec<Code> {
-    let connectors: [&[Code]; 5] = [
+    let connectors: [&[Code]; 6] = [
         sqlite::CODES,
         files::CODES,
         transform::CODES,
         console::CODES,
         cloudquery::CODES,
+        sdk::CODES,
     ];
     let house: [&[Code]; 5] = [api::CODES, config::CODES, state::CODES, actors::CODES, CODES];
     let lists = connectors.into_iter().chain(postgres::CODES).chain(house);

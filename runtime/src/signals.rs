@@ -52,11 +52,6 @@ impl Signals {
         }
     }
 
-    /// The next that ends the process. Cancel-safe.
-    pub(crate) async fn next_end(&mut self) {
-        while self.next().await != Asked::Drain {}
-    }
-
     /// While draining: the next `INT` or `TERM` ends the process as it stands.
     pub(crate) fn end_at_next(mut self) {
         tokio::spawn(async move {

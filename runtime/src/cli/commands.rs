@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use sdk::{Kind, ServeArgs};
 
 /// A command.
 #[derive(Debug, Subcommand)]
@@ -230,6 +231,8 @@ pub(crate) enum StateCommand {
 pub(crate) enum PluginCommand {
     /// Serve a connector as a plugin, until INT or TERM. Logs go to stdout, one JSON object a line
     Serve(PluginServeArgs),
+    /// Write a crate with a plugin of your own in Rust: a sample that works, its tests, and how to go on
+    New(PluginNewArgs),
 }
 
 /// Options of `plugin serve`. CloudQuery's runtime gives all of them but the first two.
@@ -240,66 +243,29 @@ pub(crate) struct PluginServeArgs {
     pub(crate) connector: String,
     /// What it serves as, where it can be several: source, destination or transformer
     #[arg(long = "as", value_name = "ROLE", hide_possible_values = true)]
-    pub(crate) role: Option<ServeRole>,
-    /// What the destination keeps its ledger under, and the source its triggers or its slot: runs at the same time need one each
-    #[arg(long, value_name = "NAME", default_value = "cloudquery")]
-    pub(crate) pipeline: String,
-    /// Where to listen: `HOST:PORT`, or the path of a socket with `--network unix` [default: localhost:7777]
-    #[arg(long, value_name = "ADDRESS")]
-    pub(crate) address: Option<String>,
-    /// The kind of address: tcp or unix
-    #[arg(long, value_name = "NETWORK", default_value = "tcp", hide_possible_values = true)]
-    pub(crate) network: ServeNetwork,
-    /// What is logged: trace, debug, info, warn or error
-    #[arg(long, value_name = "LEVEL", default_value = "info", hide_possible_values = true)]
-    pub(crate) log_level: ServeLogLevel,
-    /// Taken and not needed: nothing is sent anywhere
-    #[arg(long, hide = true)]
-    pub(crate) no_sentry: bool,
-    /// Taken and not needed
-    #[arg(long, hide = true, value_name = "PATH")]
-    pub(crate) license: Option<PathBuf>,
-    /// Taken and not used yet
-    #[arg(long, hide = true, value_name = "URL")]
-    pub(crate) otel_endpoint: Option<String>,
-    /// Taken and not used yet
-    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub(crate) otel_endpoint_insecure: Option<bool>,
+    pub(crate) role: Option<Kind>,
+    #[command(flatten)]
+    pub(crate) serve: ServeArgs,
 }
 
-/// What a connector serves as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ServeRole {
-    /// It is read.
-    Source,
-    /// It is written.
-    Destination,
-    /// It changes rows.
-    Transformer,
-}
-
-/// The kind of address that a plugin listens on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ServeNetwork {
-    /// A port.
-    Tcp,
-    /// A socket file.
-    Unix,
-}
-
-/// The protocol's levels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ServeLogLevel {
-    /// Everything.
-    Trace,
-    /// For whoever looks for a mistake.
-    Debug,
-    /// What happens.
-    Info,
-    /// What is doubtful.
-    Warn,
-    /// What went wrong.
-    Error,
+/// Options of `plugin new`.
+#[derive(Debug, Args)]
+pub(crate) struct PluginNewArgs {
+    /// Its name: lower-case letters, digits, `-` and `_`. The crate and the folder are called so, too
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// What it does: source, destination or transformer
+    #[arg(long, value_name = "KIND", hide_possible_values = true)]
+    pub(crate) kind: Kind,
+    /// The folder to make [default: ./NAME]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// A checkout of Highwater to build against
+    #[arg(long, value_name = "CHECKOUT", conflicts_with = "git")]
+    pub(crate) path: Option<PathBuf>,
+    /// A git repository with Highwater to build against
+    #[arg(long, value_name = "URL")]
+    pub(crate) git: Option<String>,
 }
 
 /// Options of `schema`.
@@ -362,6 +328,7 @@ impl Command {
             Command::State(StateCommand::Show) => "state show",
             Command::State(StateCommand::Export) => "state export",
             Command::Plugin(PluginCommand::Serve(_)) => "plugin serve",
+            Command::Plugin(PluginCommand::New(_)) => "plugin new",
             Command::Schema(_) => "schema",
             Command::Explain(_) => "explain",
             Command::Completion(_) => "completion",

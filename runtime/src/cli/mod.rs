@@ -9,9 +9,9 @@ use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args, Parser, ValueEnum};
 
 pub(crate) use commands::{
-    Command, CompletionArgs, ExplainArgs, ForgetArgs, InitArgs, PluginCommand, PluginServeArgs, QuickstartArgs,
-    ResyncArgs, RunArgs, SchemaArgs, ServeLogLevel, ServeNetwork, ServeRole, StateCommand, StatusArgs, SyncArgs, Until,
-    ValidateArgs, VerifyArgs,
+    Command, CompletionArgs, ExplainArgs, ForgetArgs, InitArgs, PluginCommand, PluginNewArgs, PluginServeArgs,
+    QuickstartArgs, ResyncArgs, RunArgs, SchemaArgs, StateCommand, StatusArgs, SyncArgs, Until, ValidateArgs,
+    VerifyArgs,
 };
 
 /// Keeps destinations in step with a source, all the time.
@@ -207,14 +207,14 @@ mod tests {
         let Command::Plugin(PluginCommand::Serve(args)) = cli.command else {
             panic!("another command");
         };
-        assert_eq!(args.address.as_deref(), Some("/tmp/cq-abcdefghijklmnop.sock"));
+        assert_eq!(args.serve.address.as_deref(), Some("/tmp/cq-abcdefghijklmnop.sock"));
         assert_eq!(
-            (args.network, args.log_level),
-            (ServeNetwork::Unix, ServeLogLevel::Info)
+            (args.serve.network, args.serve.log_level),
+            (sdk::Network::Unix, sdk::LogLevel::Info)
         );
         assert_eq!(
             (args.connector.as_str(), args.role),
-            ("sqlite", Some(ServeRole::Destination))
+            ("sqlite", Some(sdk::Kind::Destination))
         );
         assert_eq!(cli.global.log_format, Some(LogFormat::Json));
     }

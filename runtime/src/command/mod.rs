@@ -69,6 +69,7 @@ fn dispatch(cx: &Cx, command: Command) -> Ended {
         Command::Verify(args) => cx.block_on(verify::verify(cx, args)),
         Command::Forget(args) => cx.block_on(forget::forget(cx, args)),
         Command::Plugin(PluginCommand::Serve(args)) => cx.block_on(plugin::serve(cx, args)),
+        Command::Plugin(PluginCommand::New(args)) => plugin::new(cx, args),
         Command::State(command) => state::state(cx, &command),
         Command::Schema(args) => schema::schema(cx, &args),
         Command::Explain(args) => explain::explain(cx, &args),

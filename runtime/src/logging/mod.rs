@@ -5,16 +5,14 @@
 //! - the same `code` of the same component comes at most once in ten seconds, with the number of those left out;
 //! - a line is written whole, above the progress line if there is one.
 
-mod event;
-mod json;
 mod repeats;
 mod text;
 
-use std::io::Write;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use config::{LogLevel, Secrets};
+use sdk::log::Line;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
@@ -22,8 +20,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::cli::{Global, LogFormat};
 use crate::terminal::Terminal;
-use event::Line;
-use repeats::Repeats;
+use repeats::{Repeats, repeat_key};
 
 /// How often the same trouble is worth a line.
 const REPEAT_INTERVAL: Duration = Duration::from_secs(10);
@@ -63,25 +60,13 @@ pub(crate) fn start(global: &Global, terminal: &Terminal, wish: Wish, secrets: S
             LogFormat::Json
         });
     let writer = Writer {
-        sink: Sink::Terminal(terminal.clone()),
+        terminal: terminal.clone(),
         format,
         secrets,
         repeats: Mutex::new(Repeats::new(REPEAT_INTERVAL)),
         is_coloured: terminal.paint_err(),
     };
     install(writer, level, global.verbose > 1);
-}
-
-/// Starts logging as a plugin does: to stdout, where whoever started it listens, with the plugin's name in each line.
-pub(crate) fn start_as_plugin(level: LogLevel, format: LogFormat, module: String) {
-    let writer = Writer {
-        sink: Sink::Caller { module },
-        format,
-        secrets: Secrets::default(),
-        repeats: Mutex::new(Repeats::new(REPEAT_INTERVAL)),
-        is_coloured: crate::terminal::Paint::default(),
-    };
-    install(writer, filter(level), false);
 }
 
 fn install(writer: Writer, level: LevelFilter, others_too: bool) {
@@ -110,17 +95,8 @@ fn filter(level: LogLevel) -> LevelFilter {
     }
 }
 
-/// Where lines go.
-enum Sink {
-    Terminal(Terminal),
-    /// To stdout, for the program that started this one.
-    Caller {
-        module: String,
-    },
-}
-
 struct Writer {
-    sink: Sink,
+    terminal: Terminal,
     format: LogFormat,
     secrets: Secrets,
     repeats: Mutex<Repeats>,
@@ -131,7 +107,7 @@ impl<S: Subscriber> Layer<S> for Writer {
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
         let mut line = Line::of(event);
         if *event.metadata().level() <= Level::WARN
-            && let Some(key) = line.repeat_key()
+            && let Some(key) = repeat_key(&line)
         {
             let suppressed = self
                 .repeats
@@ -144,19 +120,12 @@ impl<S: Subscriber> Layer<S> for Writer {
                 Some(suppressed) => line.fields.push(("suppressed", suppressed.into())),
             }
         }
-        if let Sink::Caller { module } = &self.sink {
-            line.fields.push(("module", module.as_str().into()));
-        }
         let now = jiff::Timestamp::now();
         let text = match self.format {
             LogFormat::Text => text::render(&line, now, self.is_coloured),
-            LogFormat::Json => json::render(&line, now),
+            LogFormat::Json => line.to_json(now),
         };
         let text = self.secrets.scrub(&text);
-        match &self.sink {
-            Sink::Terminal(terminal) => terminal.write_err(&text),
-            // A caller that is gone cannot be told so.
-            Sink::Caller { .. } => drop(std::io::stdout().lock().write_all(text.as_bytes())),
-        }
+        self.terminal.write_err(&text);
     }
 }

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use sdk::log::Line;
+
 /// More kinds of trouble than this are not told apart by age; the oldest make room.
 const KINDS_MAX: usize = 1_000;
 
@@ -49,6 +51,21 @@ impl Repeats {
         }
         Some(0)
     }
+}
+
+/// What makes two events the same trouble; none without a code.
+pub(super) fn repeat_key(line: &Line) -> Option<String> {
+    let field = |name: &str| {
+        let found = line
+            .fields
+            .iter()
+            .find(|(field, _)| *field == name)
+            .map(|(_, value)| value);
+        found.map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+    };
+    let code = field("code")?;
+    let of = ["pipeline", "component", "destination", "stream"].map(|name| field(name).unwrap_or_default());
+    Some(format!("{code}\n{}\n{}", line.message, of.join("\n")))
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! A line for people.
 
 use jiff::Timestamp;
+use sdk::log::Line;
 use serde_json::Value;
 
-use super::event::Line;
 use crate::terminal::Paint;
 
 /// Fields begin in the same column behind all but the longest phrases.
@@ -93,7 +93,7 @@ mod tests {
             fields: vec![("pipelines", Value::from(1))],
         };
         assert_eq!(
-            super::super::json::render(&line, at()),
+            line.to_json(at()),
             "{\"timestamp\":\"2026-09-30T10:12:04.112Z\",\"level\":\"info\",\"message\":\"starting\",\"pipelines\":1}\n"
         );
     }

@@ -7,6 +7,7 @@ mod beyond;
 mod caller;
 mod manners;
 mod migrations;
+mod new;
 mod place;
 mod process;
 mod sample;

@@ -32,6 +32,15 @@ impl Process {
         Process::start_with(name, folder, &vector)
     }
 
+    /// A program of its own.
+    pub fn start_program(program: &Path) -> Process {
+        let folder = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(program, folder.path().join("plugin")).unwrap();
+        let socket = socket_in(folder.path());
+        let address = ["--network", "unix", "--address", socket.to_str().unwrap()];
+        Process::start_with("plugin", folder, &address)
+    }
+
     pub fn start_with(name: &str, folder: TempDir, address: &[&str]) -> Process {
         let program = folder.path().join(name);
         if !program.exists() {

@@ -6,14 +6,18 @@ use tracing::{Event, Level};
 
 /// One event as a phrase and fields.
 #[derive(Debug)]
-pub(super) struct Line {
-    pub(super) level: &'static str,
-    pub(super) message: String,
-    pub(super) fields: Vec<(&'static str, Value)>,
+pub struct Line {
+    /// `info` and its like.
+    pub level: &'static str,
+    /// The phrase.
+    pub message: String,
+    /// What varies.
+    pub fields: Vec<(&'static str, Value)>,
 }
 
 impl Line {
-    pub(super) fn of(event: &Event<'_>) -> Self {
+    /// Takes an event apart.
+    pub fn of(event: &Event<'_>) -> Self {
         let mut line = Line {
             level: word(event.metadata().level()),
             message: String::new(),
@@ -21,21 +25,6 @@ impl Line {
         };
         event.record(&mut line);
         line
-    }
-
-    /// What makes two events the same trouble; none without a code.
-    pub(super) fn repeat_key(&self) -> Option<String> {
-        let field = |name: &str| {
-            let found = self
-                .fields
-                .iter()
-                .find(|(field, _)| *field == name)
-                .map(|(_, value)| value);
-            found.map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
-        };
-        let code = field("code")?;
-        let of = ["pipeline", "component", "destination", "stream"].map(|name| field(name).unwrap_or_default());
-        Some(format!("{code}\n{}\n{}", self.message, of.join("\n")))
     }
 
     fn put(&mut self, field: &Field, value: Value) {
