@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use prost::Message as _;
@@ -13,11 +14,15 @@ use proto::plugin_v3::sync::response::Message as Wire;
 use proto::{Decoder, Table, TableCodec};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tonic::Streaming;
 
 use crate::error::{Error, Result};
 use crate::plugin::{Plugin, SharedPlugin};
 
+/// How long rows wait for others. A changeset costs as much as hundreds of rows, at each of its stations; that a row waits, nobody
+/// sees.
+const LINGER_MAX: Duration = Duration::from_millis(5);
 /// Messages read ahead. Python and JavaScript send one row in each.
 const READ_AHEAD: usize = 256;
 /// Bytes of messages read ahead; a larger message is alone.
@@ -44,6 +49,8 @@ type Ahead = (Result<Message>, Option<OwnedSemaphorePermit>);
 pub(super) struct Messages {
     received: mpsc::Receiver<Ahead>,
     task: JoinHandle<()>,
+    /// Until when one waits for more to what was received.
+    linger_until: Option<Instant>,
 }
 
 impl Drop for Messages {
@@ -67,17 +74,31 @@ impl Messages {
                 Err(error) => drop(send.send((Err(error), None)).await),
             }
         });
-        Messages { received, task }
+        Messages {
+            received,
+            task,
+            linger_until: None,
+        }
     }
 
     /// The next message; `None` when the sync ended well. Cancel-safe.
     pub(super) async fn next(&mut self) -> Option<Result<Message>> {
+        self.linger_until = None;
         self.received.recv().await.map(|(message, _)| message)
     }
 
-    /// The next message, if it is here already.
-    pub(super) fn arrived(&mut self) -> Option<Result<Message>> {
-        self.received.try_recv().ok().map(|(message, _)| message)
+    /// The next message, if it is here or comes in a moment after the last [`next`](Self::next): `None` if none has. Inside, as
+    /// there. Cancel-safe.
+    pub(super) async fn soon(&mut self) -> Option<Option<Result<Message>>> {
+        if let Ok((message, _)) = self.received.try_recv() {
+            return Some(Some(message));
+        }
+        let until = *self.linger_until.get_or_insert_with(|| Instant::now() + LINGER_MAX);
+        let next = tokio::time::timeout_at(until, self.received.recv()).await;
+        if next.is_err() {
+            self.linger_until = None;
+        }
+        next.ok().map(|next| next.map(|(message, _)| message))
     }
 }
 

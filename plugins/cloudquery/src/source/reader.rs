@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::{Context, Emission, Plan, PlannedStream, Reader, Result};
-use arrow::array::RecordBatch;
+use arrow::array::{Array, RecordBatch};
 use async_trait::async_trait;
 use model::{
     Batch, ChangeSet, Checkpoint, Commit, Control, Delta, Op, Ops, Order, Page, Partition, Place, Position, StreamId,
@@ -36,6 +36,9 @@ pub(super) const READ_OF_CURSORS: &str = "cloudquery.read_of_cursors";
 /// Between a failed sync of a schedule and the next: doubling, so that a system that is down is not read all the time.
 const PAUSE_MIN: Duration = Duration::from_secs(2);
 const PAUSE_MAX: Duration = Duration::from_secs(600);
+
+/// What a record holds in memory beside its rows: the schema that travels with each, and the arrays themselves.
+const RECORD_BYTES_BESIDE_ROWS: usize = 2 << 10;
 
 /// Emits one sync after the other.
 pub(super) struct Sync {
@@ -248,7 +251,7 @@ impl Sync {
                 () = stop.cancelled() => return Ok(false),
             }
         } else {
-            running.messages.arrived().map(Some)
+            running.messages.soon().await
         };
         match first {
             // Nothing more is here, or enough: what has been gathered goes out.
@@ -373,7 +376,14 @@ impl Sync {
             plugin: source.to_owned(),
             what: format!("its rows of `{stream}` do not fit the plan ({error})"),
         })?;
-        running.gathered_bytes += rows.get_array_memory_size();
+        // Slices of one payload: each counted by its own values, and the payload's schema once.
+        let sizes = rows.columns().iter().map(|column| {
+            column
+                .to_data()
+                .get_slice_memory_size()
+                .unwrap_or_else(|_| column.get_array_memory_size())
+        });
+        running.gathered_bytes += sizes.sum::<usize>() + RECORD_BYTES_BESIDE_ROWS;
         match running.gathered.iter_mut().find(|(of, _)| of.stream() == stream) {
             Some((_, batches)) => batches.push(rows),
             None => running.gathered.push((schema, vec![rows])),
