@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::{Destination, Source, SpecError, Transformer};
+use http_body_util::BodyExt as _;
 use proto::discovery_v1::discovery_server::{Discovery, DiscoveryServer};
 use proto::discovery_v1::get_versions;
 use proto::plugin_v3::plugin_server::PluginServer;
@@ -30,7 +31,10 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status};
+use tonic::body::Body;
+use tonic::codegen::http;
+use tonic::{Code, Request, Response, Status};
+use tower::util::MapRequestLayer;
 use tracing::info;
 
 use authority::CleanAuthority;
@@ -126,6 +130,7 @@ pub async fn serve(
         // As at the other side: the default window of 64 KiB makes a large record wait.
         .initial_stream_window_size(8 << 20)
         .initial_connection_window_size(16 << 20)
+        .layer(MapRequestLayer::new(with_cancels))
         .add_service(DiscoveryServer::new(Versions))
         .add_service(plugin);
     let serving = async {
@@ -162,6 +167,16 @@ pub async fn serve(
         info!(seconds = END_MAX.as_secs_f64(), "the connector did not let go in time");
     }
     outcome
+}
+
+/// The library takes a call that was cancelled for one that has come to its end, and so would a half-written stream be
+/// committed. Here it is an error.
+fn with_cancels(request: http::Request<Body>) -> http::Request<Body> {
+    let told = |status: Status| match status.code() {
+        Code::Cancelled => Status::aborted("the caller cancelled the call"),
+        _ => status,
+    };
+    request.map(|body| Body::new(body.map_err(told)))
 }
 
 /// Removed at the end, also where that does not wait for the last call.
