@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use arrow::array::{Array, RecordBatch};
 use bytes::Bytes;
 use proto::{Decoder, Encoder, Table, TableCodec};
-use rand::SeedableRng;
+use rand::{Rng, SeedableRng};
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 

@@ -68,7 +68,8 @@ fn take(tables: &mut Tables, response: sync::Response) -> Result<(), Error> {
     match tables.take(response)? {
         Message::Table(codec) => stamped(&codec).map(drop),
         Message::Rows(codec, rows) => {
-            let stamped = stamp::stamp(&rows, &stamped(&codec)?, Timestamp(1), "it");
+            let schema = stamped(&codec)?;
+            let stamped = stamp::stamp(&rows, &schema, Timestamp(1), "it");
             stamped.map(drop).map_err(|error| Error::Protocol {
                 plugin: "it".to_owned(),
                 what: error.to_string(),

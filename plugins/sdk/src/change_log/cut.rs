@@ -164,7 +164,7 @@ fn before(schema: &StreamSchema, changes: &[(&Transaction, &Change)]) -> Result<
 pub(super) fn rows_of(schema: &StreamSchema, shape: &SchemaRef, rows: &[&Value]) -> Result<RecordBatch> {
     let refused = |error| {
         let message = format!("cannot read rows of `{}`: they do not fit its columns", schema.stream());
-        Error::new("E0610", Retry::Operator, message).caused_by(error)
+        Error::new("E0620", Retry::Operator, message).caused_by(error)
     };
     if rows.is_empty() {
         return Ok(RecordBatch::new_empty(Arc::clone(shape)));

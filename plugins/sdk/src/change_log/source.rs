@@ -138,7 +138,7 @@ fn mark(checkpoint: &Checkpoint, partition: &Partition) -> Option<u64> {
 
 fn verdict(held: &Held, partition: &Partition, gone: u64) -> Verdict {
     let (checkpoint, who) = (&held.checkpoint, &held.destination);
-    let error = |what: String| Error::new("E0611", Retry::Operator, what).hint("resync that destination");
+    let error = |what: String| Error::new("E0621", Retry::Operator, what).hint("resync that destination");
     match mark(checkpoint, partition) {
         _ if checkpoint.is_empty() => Verdict::Continue,
         None => Verdict::OtherHistory(error(format!(
@@ -155,7 +155,7 @@ fn verdict(held: &Held, partition: &Partition, gone: u64) -> Verdict {
 fn planned(tables: &[Arc<StreamSchema>], plan: &Plan) -> Result<BTreeMap<StreamId, Arc<StreamSchema>>> {
     let of_plan = |planned: &PlannedStream| {
         let id = &planned.id;
-        let refused = |what: &str| Error::new("E0612", Retry::Operator, format!("cannot read `{id}`: {what}"));
+        let refused = |what: &str| Error::new("E0622", Retry::Operator, format!("cannot read `{id}`: {what}"));
         let found = tables.iter().find(|table| table.stream() == id);
         let found = found.ok_or_else(|| refused("there is no such table"))?;
         if !found.has_key() {
@@ -240,7 +240,7 @@ impl<L: ChangeLog> SourceControl for LogControl<L> {
         for id in &request.streams {
             let schema = self.flow.schemas.get(id).ok_or_else(|| {
                 let message = format!("cannot read `{id}`: it is not in the plan");
-                Error::new("E0612", Retry::Operator, message)
+                Error::new("E0622", Retry::Operator, message)
             })?;
             tables.push_back(TableRead {
                 schema: Arc::clone(schema),
