@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use arrow::array::{Array, RecordBatch};
 use bytes::Bytes;
 use proto::{Decoder, Encoder, Table, TableCodec};
-use rand::{Rng, SeedableRng};
 use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::damage::{damage, planned, seed};

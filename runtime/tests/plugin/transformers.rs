@@ -132,7 +132,9 @@ async fn errors_name_the_table_and_end_the_stream_only() {
         .into_inner();
     let error = answers.message().await.unwrap_err();
     assert!(
-        error.message().starts_with("record 1: failed to transform records of `cities`:")
+        error
+            .message()
+            .starts_with("record 1: failed to transform records of `cities`:")
             && error.message().contains("`nothing`"),
         "{error}"
     );

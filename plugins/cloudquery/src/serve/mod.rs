@@ -9,9 +9,9 @@ mod destination;
 #[cfg(test)]
 mod mutations;
 mod read_back;
+mod request_body;
 mod service;
 mod source;
-
 mod spec;
 mod tables;
 mod transformer;
@@ -22,7 +22,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::{Destination, Source, SpecError, Transformer};
-use http_body_util::BodyExt as _;
 use proto::discovery_v1::discovery_server::{Discovery, DiscoveryServer};
 use proto::discovery_v1::get_versions;
 use proto::plugin_v3::plugin_server::PluginServer;
@@ -31,13 +30,12 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 use tokio_util::sync::CancellationToken;
-use tonic::body::Body;
-use tonic::codegen::http;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 use tower::util::MapRequestLayer;
 use tracing::info;
 
 use authority::CleanAuthority;
+use request_body::with_cancels;
 use service::PluginService;
 
 /// Builds a component from the spec that the caller sent.
@@ -167,16 +165,6 @@ pub async fn serve(
         info!(seconds = END_MAX.as_secs_f64(), "the connector did not let go in time");
     }
     outcome
-}
-
-/// The library takes a call that was cancelled for one that has come to its end, and so would a half-written stream be
-/// committed. Here it is an error.
-fn with_cancels(request: http::Request<Body>) -> http::Request<Body> {
-    let told = |status: Status| match status.code() {
-        Code::Cancelled => Status::aborted("the caller cancelled the call"),
-        _ => status,
-    };
-    request.map(|body| Body::new(body.map_err(told)))
 }
 
 /// Removed at the end, also where that does not wait for the last call.

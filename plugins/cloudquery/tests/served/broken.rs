@@ -98,9 +98,10 @@ async fn break_off(peer: &Peer, how: End, in_stream: bool) {
     until("both messages", || peer.faults.count(Call::Write) == before + 2).await;
     let closed = peer.faults.count(Call::Close);
     ended.send(()).unwrap();
-    until("the destination is let go", || {
-        peer.faults.count(Call::Close) == closed + 1
-    })
+    until(
+        &format!("{how:?}, in a stream of answers: {in_stream}: the destination is let go"),
+        || peer.faults.count(Call::Close) == closed + 1,
+    )
     .await;
     drop((send, seen));
     tokio::task::spawn_blocking(|| caller.join().unwrap()).await.unwrap();
@@ -110,14 +111,11 @@ async fn break_off(peer: &Peer, how: End, in_stream: bool) {
 async fn what_a_broken_write_brought_is_void_and_nothing_is_taken_before_the_next_init() {
     let peer = Peer::start().await;
     let caller = Caller::dial(&peer).await;
-    for (round, (how, in_stream)) in [
-        (End::Vanish, false),
-        (End::Cancel, false),
-        (End::Vanish, true),
-        (End::Cancel, true),
-    ]
-    .into_iter()
-    .enumerate()
+    // This client does not cancel a call by dropping its answers as long as it has something to send; the frame that does so
+    // takes the same way in for both calls.
+    for (round, (how, in_stream)) in [(End::Vanish, false), (End::Cancel, false), (End::Vanish, true)]
+        .into_iter()
+        .enumerate()
     {
         caller.init("{}").await.unwrap();
         break_off(&peer, how, in_stream).await;
