@@ -7,7 +7,7 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::{Frame, SizeHint};
 use tonic::codegen::Bytes;
 use tonic::codegen::http::Request;
 use tonic::{Code, Status, body::Body};
