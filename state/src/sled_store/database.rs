@@ -274,14 +274,19 @@ fn make_private_dir(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Files, directories, and the names in them.
+/// Files, directories, and the names in them. What goes away meanwhile (sled removes the file of a large value when a newer one has
+/// taken its place, whenever it likes) is needed by nobody.
 fn sync_all_below(dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            sync_all_below(&entry.path())?;
+        let path = entry?.path();
+        let synced = if path.is_dir() {
+            sync_all_below(&path)
         } else {
-            File::open(entry.path())?.sync_all()?;
+            File::open(&path).and_then(|file| file.sync_all())
+        };
+        match synced {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            synced => synced?,
         }
     }
     directory::sync(dir)
