@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use api::{Head, LagUnit, ReadProgress, SourceSlot};
+use api::{Head, LagUnit, ReadProgress, SourceSlot, Tally};
 use model::{Checkpoint, DestinationId, Mark, Order, Partition, PipelineId, StreamId, StreamState, Timestamp};
 use serde::Serialize;
 use spool::{MemorySpool, SpoolStatus};
@@ -159,6 +159,9 @@ pub struct PipelineStatus {
     pub destinations: Vec<DestinationStatus>,
     /// Its streams.
     pub streams: Vec<StreamStatus>,
+    /// What went wrong with single streams at the source.
+    #[serde(skip)]
+    pub trouble_by_stream: BTreeMap<String, api::StreamTrouble>,
     /// The spool.
     pub spool: SpoolView,
     /// What went wrong with the pipeline as a whole.
@@ -215,6 +218,9 @@ pub struct DestinationStatus {
     pub durable_timestamp_seconds: Option<f64>,
     /// Rows durable since the start.
     pub rows: u64,
+    /// The same by stream; for the summary of a bounded run, and too long for anything else.
+    #[serde(skip)]
+    pub rows_by_stream: BTreeMap<String, u64>,
     /// Rows a second, over the last seconds.
     pub rows_per_second: f64,
     /// Commits since the start.
@@ -292,6 +298,7 @@ pub(crate) struct Facts {
     /// For each stream its newest read, and the bytes of it that came.
     read_bytes: BTreeMap<StreamId, (u32, u64)>,
     slot: Option<SourceSlot>,
+    tally: Tally,
     spool: Option<Arc<MemorySpool>>,
     pub(crate) destinations: BTreeMap<DestinationId, DestinationFacts>,
     edges: BTreeMap<String, Arc<Edge>>,
@@ -330,6 +337,7 @@ pub(crate) struct DestinationFacts {
     pub(crate) errors: u64,
     pub(crate) trouble: Option<(Trouble, Option<Instant>)>,
     pub(crate) rate: Rate,
+    pub(crate) rows_by_stream: BTreeMap<StreamId, u64>,
 }
 
 /// A count and its recent speed.
@@ -390,6 +398,7 @@ impl Board {
             reads: BTreeMap::new(),
             read_bytes: BTreeMap::new(),
             slot: None,
+            tally: Tally::default(),
             spool: None,
             destinations: BTreeMap::new(),
             edges: BTreeMap::new(),
@@ -419,8 +428,14 @@ impl Board {
             errors: 0,
             trouble: None,
             rate: Rate::default(),
+            rows_by_stream: BTreeMap::new(),
         };
         self.facts().destinations.insert(id, facts);
+    }
+
+    /// What the source counts on.
+    pub(crate) fn tally(&self) -> Tally {
+        self.facts().tally.clone()
     }
 
     pub(crate) fn set_flow(&self, spool: Arc<MemorySpool>, edges: BTreeMap<String, Arc<Edge>>) {
@@ -557,6 +572,7 @@ impl Board {
                 rows_per_second: facts.source_rate.per_second(),
             },
             streams: facts.streams.iter().map(|stream| facts.stream_status(stream)).collect(),
+            trouble_by_stream: by_name(&facts.tally.counts()),
             spool: SpoolView {
                 window_bytes: spool.window_bytes as u64,
                 window_max_bytes: spool.window_max_bytes as u64,
@@ -575,6 +591,11 @@ impl Board {
             .map(|(component, edge)| (component.clone(), Arc::clone(edge)))
             .collect()
     }
+}
+
+fn by_name<T: Copy>(by_stream: &BTreeMap<StreamId, T>) -> BTreeMap<String, T> {
+    let named = by_stream.iter().map(|(stream, value)| (stream.to_string(), *value));
+    named.collect()
 }
 
 impl Facts {
@@ -624,6 +645,7 @@ impl Facts {
                 .collect(),
             durable_timestamp_seconds: d.durable_time.map(seconds),
             rows: d.rate.total,
+            rows_by_stream: by_name(&d.rows_by_stream),
             rows_per_second: d.rate.per_second(),
             commits: d.commits,
             generation: d.generation,

@@ -527,7 +527,13 @@ impl LaneDriver {
                 .end_to_end_seconds
                 .record((now - oldest.micros()).max(0) as f64 / 1e6);
         }
-        for ((stream, op), count) in std::mem::take(&mut session.counts) {
+        let counts = std::mem::take(&mut session.counts);
+        self.args.board.destination(&self.args.spec.id, |facts| {
+            for ((stream, _), count) in &counts {
+                *facts.rows_by_stream.entry(stream.clone()).or_default() += count;
+            }
+        });
+        for ((stream, op), count) in counts {
             let labels = [
                 ("pipeline", self.args.lane.pipeline.to_string()),
                 ("destination", self.args.spec.id.to_string()),

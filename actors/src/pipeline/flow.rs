@@ -189,6 +189,7 @@ impl Pipeline {
             scratch: self.spec.scratch.clone(),
             memory: self.memory.clone(),
             kept: self.kept.clone(),
+            tally: self.board.tally(),
             once: self.spec.once,
             take_over: self.take_over && self.lanes.values().all(LaneHandle::is_up),
             stop,

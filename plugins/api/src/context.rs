@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use model::{Checkpoint, PipelineId};
+use model::{Checkpoint, PipelineId, StreamId};
 use tokio_util::sync::CancellationToken;
 
 use crate::Share;
@@ -19,6 +19,8 @@ pub struct Context {
     pub memory: Share,
     /// Small values that survive with the checkpoints.
     pub kept: Kept,
+    /// What goes wrong with single streams.
+    pub tally: Tally,
     /// Whether a reader of another process that holds on to the source is to be ended: the user said so, and every destination
     /// is ours already, so that it can do no harm.
     pub take_over: bool,
@@ -26,6 +28,41 @@ pub struct Context {
     pub once: bool,
     /// Cancelled when the reader should end; a reader that waits for something slow watches it.
     pub stop: CancellationToken,
+}
+
+/// Counts of what went wrong with single streams while the source was read: for the summary of a run. The rows of a stream
+/// that has an error are not complete; what an error means for the pipeline is said by errors, not by this.
+#[derive(Debug, Clone, Default)]
+pub struct Tally(Arc<Mutex<BTreeMap<StreamId, StreamTrouble>>>);
+
+/// What went wrong with one stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StreamTrouble {
+    /// Failures.
+    pub errors: u64,
+    /// What was doubtful.
+    pub warnings: u64,
+}
+
+impl Tally {
+    /// Counts failures of a stream.
+    pub fn errors(&self, stream: &StreamId, count: u64) {
+        self.with(|all| all.entry(stream.clone()).or_default().errors += count);
+    }
+
+    /// Counts warnings about a stream.
+    pub fn warnings(&self, stream: &StreamId, count: u64) {
+        self.with(|all| all.entry(stream.clone()).or_default().warnings += count);
+    }
+
+    /// So far, by stream.
+    pub fn counts(&self) -> BTreeMap<StreamId, StreamTrouble> {
+        self.with(|all| all.clone())
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&mut BTreeMap<StreamId, StreamTrouble>) -> T) -> T {
+        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// One value to keep, and the checkpoint from which on it is true.

@@ -41,6 +41,7 @@ struct Inner {
     retry: Retry,
     message: String,
     hint: Option<String>,
+    place: Option<String>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -52,6 +53,7 @@ impl Error {
             retry,
             message: message.into(),
             hint: None,
+            place: None,
             source: None,
         }))
     }
@@ -61,6 +63,18 @@ impl Error {
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint = Some(hint.into());
         self
+    }
+
+    /// Says which part of the component's spec it is about: a JSON pointer inside that.
+    #[must_use]
+    pub fn at(mut self, place: impl Into<String>) -> Self {
+        self.0.place = Some(place.into());
+        self
+    }
+
+    /// The part of the spec that it is about.
+    pub fn place(&self) -> Option<&str> {
+        self.0.place.as_deref()
     }
 
     /// Adds the cause.

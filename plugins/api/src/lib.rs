@@ -24,7 +24,7 @@ pub mod conformance;
 pub mod testing;
 
 pub use codes::CODES;
-pub use context::{Context, Kept, KeptValue};
+pub use context::{Context, Kept, KeptValue, StreamTrouble, Tally};
 pub use destination::{
     Capabilities, CommitPoint, Deletes, Destination, DestinationOptions, Guarantee, Holds, Lane, OnSchemaChange, Owner,
     WriteMode, Written,

@@ -14,6 +14,7 @@ pub(crate) const TABLE: &str = "E0809";
 pub(crate) const REGISTRY: &str = "E0810";
 pub(crate) const UNSUPPORTED: &str = "E0811";
 pub(crate) const OTHER_FILE: &str = "E0812";
+pub(crate) const UNREACHABLE: &str = "E0813";
 
 /// Those of every role.
 pub const CODES: &[Code] = &[
@@ -75,8 +76,9 @@ tables are complete. Rows that the failed read did not meet are kept, not remove
         id: REGISTRY,
         title: "a plugin cannot be had from its registry",
         explain: "`registry: local` takes the path of an executable, `registry: grpc` the address of a running plugin. A plugin of the hub \
-(`registry: cloudquery`) is taken from the local cache, where CloudQuery's own command has put it (`cloudquery plugin install`); \
-`registry: docker` is not available yet.",
+(`registry: cloudquery`) is taken from `.highwater/plugins` beside the configuration, where `highwater plugins install` puts it, from \
+`.cq/plugins`, where CloudQuery's own command does, or from the mirror that `mirror` or `HIGHWATER_PLUGIN_MIRROR` names. \
+`registry: docker` needs the command `docker`.",
     },
     Code {
         id: UNSUPPORTED,
@@ -88,5 +90,11 @@ tables are complete. Rows that the failed read did not meet are kept, not remove
         title: "a plugin's file is not the one that was meant",
         explain: "The configuration says which SHA-256 the plugin's file has (`sha256`), and the file has another one, so it was not started. If \
 the plugin was updated on purpose, put the new sum into the configuration (`sha256sum FILE` prints it); if not, find out who changed it.",
+    },
+    Code {
+        id: UNREACHABLE,
+        title: "a plugin does not reach its system",
+        explain: "The plugin runs, tried to connect to its system with the settings in its `spec`, and could not. The message is the plugin's own: \
+mostly a wrong address, a credential that is missing or has no permission, or a network that is closed.",
     },
 ];

@@ -123,6 +123,8 @@ pub(crate) enum Error {
         tables: Vec<String>,
         what: String,
     },
+    #[error("cannot connect through plugin `{plugin}`: {}", words(code, what))]
+    Unreachable { plugin: String, code: String, what: String },
     #[error("cannot read {count} tables of plugin `{plugin}`: {what}")]
     Tables { plugin: String, count: usize, what: String },
     #[error("cannot use plugin `{plugin}`: {what}")]
@@ -140,6 +142,17 @@ pub(crate) enum Error {
 
 fn humantime(duration: Duration) -> String {
     format!("{} s", duration.as_secs())
+}
+
+/// A plugin's own words: bounded, on one line.
+fn words(code: &str, what: &str) -> String {
+    let readable = |c: char| if c.is_control() { ' ' } else { c };
+    let text = if what.is_empty() {
+        code.to_owned()
+    } else {
+        format!("{code}: {what}")
+    };
+    text.chars().take(2_000).map(readable).collect()
 }
 
 fn of_tables(tables: &[String]) -> String {
@@ -166,6 +179,7 @@ impl Error {
             | Error::Encode { plugin, .. }
             | Error::LostBatch { plugin, .. }
             | Error::Flush { plugin, .. }
+            | Error::Unreachable { plugin, .. }
             | Error::Tables { plugin, .. }
             | Error::Protocol { plugin, .. }
             | Error::Unsupported { plugin, .. }
@@ -209,6 +223,7 @@ impl Error {
             ),
             Error::LostBatch { .. } => (codes::LOST_BATCH, Retry::After, None),
             Error::Flush { .. } => (codes::TABLE, Retry::After, None),
+            Error::Unreachable { .. } => (codes::UNREACHABLE, Retry::Operator, None),
             Error::Tables { .. } => (
                 codes::TABLE,
                 Retry::Never,

@@ -6,6 +6,7 @@
 //! - [`serve`] is the other side: a destination of ours as such a plugin.
 
 mod backend;
+pub mod check;
 mod codes;
 mod destination;
 mod error;
@@ -13,14 +14,16 @@ mod error;
 mod mutations;
 mod plugin;
 mod process;
-mod registry;
+pub mod registry;
 pub mod serve;
 mod source;
 mod spec;
 mod transformer;
 
 pub use codes::CODES;
-pub use destination::{CloudQueryDestination, CloudQueryDestinationConnector, CloudQueryDestinationSpec, MessageSize};
+pub use destination::{
+    CloudQueryDestination, CloudQueryDestinationConnector, CloudQueryDestinationSpec, KeyOf, MessageSize,
+};
 pub use source::{CloudQuerySource, CloudQuerySourceConnector, CloudQuerySourceSpec};
 pub use spec::{Network, PluginSpec, Registry};
 pub use transformer::{CloudQueryTransformer, CloudQueryTransformerConnector, CloudQueryTransformerSpec};
@@ -30,6 +33,8 @@ pub const FAIL_POINTS: &[&str] = &[
     "cloudquery.destination.after_commit",
     "cloudquery.destination.before_close",
     "cloudquery.destination.before_commit",
+    "cloudquery.registry.after_install",
+    "cloudquery.registry.before_install",
     "cloudquery.source.before_end_reads",
 ];
 

@@ -10,13 +10,14 @@ use hyper_util::rt::TokioIo;
 use proto::discovery_v1::discovery_client::DiscoveryClient;
 use proto::discovery_v1::get_versions;
 use proto::plugin_v3::plugin_client::PluginClient;
-use proto::plugin_v3::{close, init};
+use proto::plugin_v3::{close, init, test_connection};
 use tokio::time::Instant;
+use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::error::{Error, LastWords, Refusal, Result};
 use crate::process::{Process, Program, ending, is_executable};
-use crate::registry;
+use crate::registry::{self, Kind};
 use crate::spec::{Network, PluginSpec, Registry};
 
 /// The version of the protocol that we speak.
@@ -100,7 +101,7 @@ fn endpoint(uri: &str) -> Result<Endpoint, tonic::transport::Error> {
 
 impl Plugin {
     /// Starts or dials a plugin and waits until it has said which protocol it speaks.
-    pub(crate) async fn start(name: &str, spec: &PluginSpec, base: &Path) -> Result<Plugin> {
+    pub(crate) async fn start(kind: Kind, name: &str, spec: &PluginSpec, base: &Path) -> Result<Plugin> {
         let path = match spec.registry {
             Registry::Grpc => {
                 let address = Address::Tcp(spec.path.clone());
@@ -108,7 +109,8 @@ impl Plugin {
                 return Plugin::new(name, spec, channel, None, None).checked().await;
             }
             Registry::Local => base.join(&spec.path),
-            Registry::Cloudquery | Registry::Docker => registry::executable(name, spec, base)?,
+            Registry::Cloudquery => registry::executable(kind, name, spec, base).await?,
+            Registry::Docker => PathBuf::from(&spec.path),
         };
         let cannot_start = |source| Error::Start {
             plugin: name.to_owned(),
@@ -120,11 +122,21 @@ impl Plugin {
             return Err(cannot_start(denied));
         }
         registry::check_file(name, spec, &path).await?;
-        let (address, folder) = place(spec.network).map_err(cannot_start)?;
+        let is_image = spec.registry == Registry::Docker;
+        let network = if is_image { Network::Tcp } else { spec.network };
+        let (address, folder) = place(network).map_err(cannot_start)?;
+        let (path, arguments) = match is_image {
+            false => (path.clone(), arguments(&address, spec)),
+            true => {
+                let container = registry::container(name, spec, &address.shown())?;
+                let inside = arguments(&Address::Tcp(container.listens_at), spec);
+                (container.program, container.before.into_iter().chain(inside).collect())
+            }
+        };
         let program = Program {
             name: name.to_owned(),
-            path: path.clone(),
-            arguments: arguments(&address),
+            path,
+            arguments,
             environment: BTreeMap::from([("CQ_TELEMETRY_LEVEL".to_owned(), "none".to_owned())]),
         };
         let process = Process::start(&program).map_err(cannot_start)?;
@@ -189,6 +201,39 @@ impl Plugin {
         };
         let answer = self.call("Init", self.client().init(request)).await?;
         Ok(answer.supports_flush)
+    }
+
+    /// Lets the plugin try whether its system is there. One that has no such call is told to connect.
+    pub(crate) async fn test_connection(&self, spec: &PluginSpec) -> Result<()> {
+        const CALL: &str = "TestConnection";
+        let request = test_connection::Request {
+            spec: Bytes::from(spec.spec_json()),
+        };
+        let mut client = self.client();
+        let answer = tokio::time::timeout(self.timeout, client.test_connection(request)).await;
+        let answer = match answer {
+            Ok(Ok(answer)) => answer.into_inner(),
+            // Python's SDK raises what has no code.
+            Ok(Err(status)) if matches!(status.code(), Code::Unimplemented | Code::Unknown) => {
+                return self.init(spec, false).await.map(drop);
+            }
+            Ok(Err(status)) => return Err(self.failed(CALL, &status).await),
+            Err(_) => {
+                return Err(Error::Deadline {
+                    plugin: self.name.clone(),
+                    call: CALL,
+                    after: self.timeout,
+                });
+            }
+        };
+        if answer.success {
+            return Ok(());
+        }
+        Err(Error::Unreachable {
+            plugin: self.name.clone(),
+            code: answer.failure_code,
+            what: answer.failure_description,
+        })
     }
 
     /// Lets the plugin flush and let go of its system.
@@ -275,6 +320,14 @@ impl Plugin {
         }
     }
 
+    /// How often its log warned of each table since the last time, as far as its lines name one.
+    pub(crate) fn take_warnings(&self) -> BTreeMap<String, u64> {
+        let process = self.process.as_ref();
+        process
+            .map(|process| process.tail().take_warnings())
+            .unwrap_or_default()
+    }
+
     /// Whether its process has not ended; of one that is not ours nobody knows.
     pub(crate) fn is_running(&self) -> bool {
         self.process.as_ref().is_none_or(|process| process.exit().is_none())
@@ -282,21 +335,21 @@ impl Plugin {
 
     /// Ends the process, if it is ours.
     pub(crate) async fn stop(self) {
-        drop(self.channel);
-        if let Some(process) = self.process {
-            let name = self.name;
-            match process.stop().await {
-                Some(status) if !status.success() => {
-                    tracing::debug!(plugin = name, "the plugin was stopped: {}", ending(status));
-                }
-                _ => {}
-            }
+        let name = self.name.clone();
+        if let Some(status) = self.end().await.filter(|status| !status.success()) {
+            tracing::debug!(plugin = name, "the plugin was stopped: {}", ending(status));
         }
+    }
+
+    /// The same, with how it ended.
+    pub(crate) async fn end(self) -> Option<std::process::ExitStatus> {
+        drop(self.channel);
+        self.process?.stop().await
     }
 }
 
-/// What every SDK takes; Python fails on a bare `--otel-endpoint-insecure`, which is why there is none.
-fn arguments(address: &Address) -> Vec<String> {
+/// What every SDK takes; Python fails on a bare `--otel-endpoint-insecure`, which is why it has a value.
+fn arguments(address: &Address, spec: &PluginSpec) -> Vec<String> {
     let network = match address {
         Address::Tcp(_) => "tcp",
         Address::Unix(_) => "unix",
@@ -307,7 +360,7 @@ fn arguments(address: &Address) -> Vec<String> {
         "info"
     };
     let shown = address.shown();
-    [
+    let mut arguments = [
         "serve",
         "--log-level",
         level,
@@ -320,7 +373,12 @@ fn arguments(address: &Address) -> Vec<String> {
         "--no-sentry",
     ]
     .map(str::to_owned)
-    .to_vec()
+    .to_vec();
+    if let Some(endpoint) = &spec.otel_endpoint {
+        arguments.extend(["--otel-endpoint".to_owned(), endpoint.clone()]);
+        arguments.push(format!("--otel-endpoint-insecure={}", spec.otel_endpoint_insecure));
+    }
+    arguments
 }
 
 /// An address that nobody listens on.

@@ -10,14 +10,14 @@ use serde_json::Value;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Registry {
-    /// A plugin of the hub, from the cache into which CloudQuery's own command installs.
+    /// A plugin of the hub: one that is installed, by us or by CloudQuery's own command, or one of a mirror.
     #[default]
     Cloudquery,
     /// An executable on this machine.
     Local,
     /// A plugin that runs already; it is dialled, and never ended.
     Grpc,
-    /// An image.
+    /// An image, started by the command `docker`.
     Docker,
 }
 
@@ -36,7 +36,7 @@ pub enum Network {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PluginSpec {
-    /// `local`: the path of an executable. `grpc`: `HOST:PORT`. `cloudquery`: `TEAM/NAME`.
+    /// `local`: the path of an executable. `grpc`: `HOST:PORT`. `cloudquery`: `TEAM/NAME`. `docker`: an image.
     pub path: String,
     /// Where the plugin comes from.
     #[serde(default)]
@@ -44,12 +44,22 @@ pub struct PluginSpec {
     /// Its version, `v` first; needed with `registry: cloudquery`, without a meaning elsewhere.
     #[serde(default)]
     pub version: Option<String>,
+    /// Where a plugin of the hub is fetched from if it is not installed: a directory, or a base URL, in which each is at
+    /// `TEAM/KIND/NAME/VERSION`. Without it that of the variable `HIGHWATER_PLUGIN_MIRROR`.
+    #[serde(default)]
+    pub mirror: Option<String>,
     /// The SHA-256 of its file, as 64 hexadecimal digits. A file of another sum is not started.
     #[serde(default)]
     pub sha256: Option<String>,
     /// What the plugin itself is told: handed over unread.
     #[serde(default)]
     pub spec: Option<Value>,
+    /// Where the plugin sends its telemetry (OTLP over HTTP). Handed to a plugin that is started here.
+    #[serde(default)]
+    pub otel_endpoint: Option<String>,
+    /// Whether that endpoint is spoken to without TLS.
+    #[serde(default)]
+    pub otel_endpoint_insecure: bool,
     /// How a plugin that is started here is reached.
     #[serde(default)]
     pub network: Network,
@@ -106,8 +116,15 @@ impl PluginSpec {
                 return Err(at("sha256", "a SHA-256 has 64 hexadecimal digits").hint("sha256sum FILE prints it"));
             }
         }
-        if self.registry == Registry::Cloudquery && self.version.is_none() {
-            return Err(at("version", "a plugin of the hub needs its version").hint("set `version: vX.Y.Z`"));
+        if self.registry == Registry::Cloudquery {
+            let hint = "set `version: vX.Y.Z`";
+            match &self.version {
+                None => return Err(at("version", "a plugin of the hub needs its version").hint(hint)),
+                Some(version) if !version.starts_with('v') => {
+                    return Err(at("version", "the version of a plugin begins with `v`").hint(hint));
+                }
+                Some(_) => {}
+            }
         }
         Ok(())
     }

@@ -80,7 +80,8 @@ pub(crate) fn report_error(loaded: &mut Loaded, part: &Part, error: &Error) {
         Some(hint) => finding.hint(hint),
         None => finding,
     };
-    loaded.report_at(part, "/spec", "", finding);
+    let pointer = format!("/spec{}", error.place().unwrap_or_default());
+    loaded.report_at(part, &pointer, "", finding);
 }
 
 /// A list of streams may stand alone or as `include` of a map.

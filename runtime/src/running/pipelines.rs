@@ -266,6 +266,7 @@ impl Slot {
             durable: BTreeMap::new(),
             durable_timestamp_seconds: None,
             rows: 0,
+            rows_by_stream: BTreeMap::new(),
             rows_per_second: 0.0,
             commits: 0,
             generation: 0,
@@ -289,6 +290,7 @@ impl Slot {
             },
             destinations: plan.destinations.iter().map(destination).collect(),
             streams: Vec::new(),
+            trouble_by_stream: BTreeMap::new(),
             spool: SpoolView::default(),
             trouble,
         }

@@ -1,6 +1,6 @@
 """A source on CloudQuery's Python SDK: what Highwater's tests read through the real thing.
 
-spec: {"rows": N, "events": N, "checkpoint": N, "begins": FILE, "version": TEXT, "cities": [NAME...], "pause": SECONDS, "fail": TABLE,
+spec: {"rows": N, "warn": TABLE, "events": N, "checkpoint": N, "begins": FILE, "version": TEXT, "cities": [NAME...], "pause": SECONDS, "fail": TABLE,
        "exit_after": N, "break_at": N, "flood": true, "refuse": true, "data": FILE}
 
 `events` makes an incremental table of so many rows, whose cursor is the number of the next; with `checkpoint` it moves after every
@@ -128,6 +128,8 @@ class Source(plugin.Plugin):
 
     def people(self, _parent):
         self._logger.warning("reading people")
+        if "warn" in self._spec:
+            self._logger.warning("the sample was told to warn", table=self._spec["warn"])
         for number in range(self._spec.get("rows", 3)):
             if number == self._spec.get("exit_after"):
                 print("the sample ends in the middle", flush=True)

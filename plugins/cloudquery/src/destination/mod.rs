@@ -16,6 +16,7 @@
 //! | truncate, a read that empties first, a mirrored read of a stream without `_cq_sync_time` | `delete_record` of every row |
 //! | end of a read, mirrored, of a stream with `_cq_sync_time` | `delete` of what the sync did not meet |
 
+mod group;
 mod lines;
 mod outgoing;
 mod session;
@@ -33,9 +34,11 @@ use api::{
 use async_trait::async_trait;
 use model::ChangeSet;
 
-pub use spec::{CloudQueryDestinationSpec, MessageSize};
+pub use spec::{CloudQueryDestinationSpec, KeyOf, MessageSize};
 
 use crate::error::Error;
+use crate::plugin::Plugin;
+use crate::registry::Kind;
 use session::Session;
 
 /// The connector `cloudquery` in the role of a destination.
@@ -51,7 +54,7 @@ impl DestinationConnector for CloudQueryDestinationConnector {
         options: DestinationOptions,
         cx: &BuildContext,
     ) -> Result<Box<dyn Destination>, SpecError> {
-        spec.plugin().check()?;
+        spec.check(options.write)?;
         if options.deletes == Deletes::Soft {
             return Err(SpecError::at("", "connector `cloudquery` cannot mark rows as deleted")
                 .hint("use `deletes: apply` or `deletes: ignore`"));
@@ -126,6 +129,14 @@ impl Destination for CloudQueryDestination {
             },
             _ => of_kind,
         }
+    }
+
+    async fn check(&mut self) -> Result<Vec<api::Error>> {
+        let spec = self.spec.plugin();
+        let plugin = Plugin::start(Kind::Destination, self.spec.name(), spec, &self.base).await?;
+        let tested = plugin.test_connection(spec).await;
+        plugin.stop().await;
+        Ok(tested.err().map(api::Error::from).into_iter().collect())
     }
 
     async fn open(&mut self, _lane: &Lane) -> Result<Holds> {

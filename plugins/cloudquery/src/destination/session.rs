@@ -12,10 +12,10 @@ use proto::plugin_v3::write::{self, request::Message};
 use super::CloudQueryDestinationSpec;
 use super::lines::{Line, last_of_each_key, lines, stretches};
 use super::outgoing::Outgoing;
-use super::table::{Misfit, Table};
+use super::table::{Misfit, Table, source_of};
 use crate::error::{Error, Result};
 use crate::plugin::Plugin;
-use crate::source::SOURCE;
+use crate::registry::Kind;
 
 pub(super) struct Session {
     spec: Arc<CloudQueryDestinationSpec>,
@@ -46,7 +46,7 @@ impl Session {
         options: DestinationOptions,
         base: &Path,
     ) -> Result<Session> {
-        let plugin = Plugin::start(spec.name(), spec.plugin(), base).await?;
+        let plugin = Plugin::start(Kind::Destination, spec.name(), spec.plugin(), base).await?;
         let answers_flush = plugin.init(spec.plugin(), false).await?;
         Ok(Session {
             spec,
@@ -174,7 +174,7 @@ impl Session {
             return Err(self.unsupported(stream, &what, "leave one of the two out"));
         }
         let appends = self.mode(schema) == WriteMode::Append;
-        let table = Table::new(schema, appends).map_err(|misfit| self.misfit(&name, misfit))?;
+        let table = Table::new(schema, appends, self.spec.tables()).map_err(|misfit| self.misfit(&name, misfit))?;
         self.tables.insert(stream.clone(), table);
         self.announced.remove(stream);
         self.announce(stream).await
@@ -221,7 +221,9 @@ impl Session {
         }
         for stretch in stretches(&lines) {
             let stretch = &lines[stretch];
-            if stretch[0].op != Op::Delete {
+            if stretch[0].op != Op::Delete && self.tables.get(stream).is_some_and(Table::is_keyed_otherwise) {
+                self.insert(batch, stretch).await?;
+            } else if stretch[0].op != Op::Delete {
                 let last = last_of_each_key(batch, stretch).map_err(|error| arrow(self, error))?;
                 self.insert(batch, &last).await?;
             } else if schema.has_key() {
@@ -349,10 +351,4 @@ impl Session {
             }
         }
     }
-}
-
-/// The name of the plugin's source that a stream comes from, if it comes from one.
-fn source_of(schema: &StreamSchema) -> Option<String> {
-    let mut fields = schema.arrow().fields().iter();
-    fields.find_map(|field| field.metadata().get(SOURCE).cloned())
 }

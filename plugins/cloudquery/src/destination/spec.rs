@@ -1,6 +1,8 @@
+use api::{SpecError, WriteMode};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::group;
 use crate::spec::PluginSpec;
 
 /// How large a message a plugin takes.
@@ -26,6 +28,24 @@ impl MessageSize {
     }
 }
 
+/// What the key of a plugin's tables is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyOf {
+    /// The stream's key.
+    #[default]
+    Stream,
+    /// The column `_cq_id`, where there is one.
+    CqId,
+}
+
+/// How a plugin's tables differ from the streams.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct TableRules<'a> {
+    pub key: KeyOf,
+    pub sync_group_id: Option<&'a str>,
+}
+
 /// The spec of the destination `cloudquery`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -38,9 +58,37 @@ pub struct CloudQueryDestinationSpec {
     /// Whether the plugin may drop a table and make it again where a column cannot be changed.
     #[serde(default)]
     migrate_force: bool,
+    /// What the key of its tables is.
+    #[serde(default)]
+    key: KeyOf,
+    /// For streams of a plugin's sync, the value of a column `_cq_sync_group_id`, which becomes part of the key, so that
+    /// the rows of several syncs stand beside each other. `{{YEAR}}`, `{{MONTH}}`, `{{DAY}}`, `{{HOUR}}` and `{{MINUTE}}` are
+    /// those of the sync's time in UTC, `{{SYNC_ID}}` is another UUID for each sync.
+    #[serde(default)]
+    sync_group_id: Option<String>,
 }
 
 impl CloudQueryDestinationSpec {
+    pub(super) fn check(&self, write: Option<WriteMode>) -> Result<(), SpecError> {
+        self.plugin.check()?;
+        let Some(group) = &self.sync_group_id else {
+            return Ok(());
+        };
+        if write == Some(WriteMode::Mirror) {
+            let message = "`sync_group_id` keeps the rows of each sync, and `write: mirror` removes them";
+            return Err(SpecError::at("/sync_group_id", message).hint("use `write: append` or `write: upsert`"));
+        }
+        group::check(group).map_err(|what| SpecError::at("/sync_group_id", what))
+    }
+
+    /// How the plugin's tables differ from the streams.
+    pub(super) fn tables(&self) -> TableRules<'_> {
+        TableRules {
+            key: self.key,
+            sync_group_id: self.sync_group_id.as_deref(),
+        }
+    }
+
     pub(super) fn plugin(&self) -> &PluginSpec {
         &self.plugin
     }

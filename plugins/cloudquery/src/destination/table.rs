@@ -1,5 +1,6 @@
 //! One stream as a table of the plugin.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, ListBuilder, RecordBatch, StringArray, StringBuilder, TimestampMicrosecondArray};
@@ -10,9 +11,14 @@ use proto::plugin_v3::write::MessageDeleteRecord;
 use proto::plugin_v3::{Predicate, PredicatesGroup, predicates_group};
 use proto::{Column, ConvertError, EncodeError, Encoder, Table as WireTable, TableCodec, encode_schema};
 
+use super::group;
 use super::lines::{Image, Line, column_of};
-use crate::source::SYNC_TIME;
+use super::spec::{KeyOf, TableRules};
+use crate::source::{SOURCE, SYNC_TIME};
 
+/// Which group of syncs a row is of.
+const GROUP: &str = "_cq_sync_group_id";
+const CQ_ID: &str = "_cq_id";
 /// What happened to a row, in a stream that is appended.
 const OP: &str = "_highwater_op";
 /// In which transaction.
@@ -58,12 +64,16 @@ pub(super) struct Table {
     encoder: Encoder,
     /// Whether rows get the columns that say what happened to them.
     has_history: bool,
+    /// Of a stream that a plugin's sync brings: template and source of the text in [`GROUP`].
+    group: Option<(String, String)>,
+    /// Whether two rows of one key of the stream's are two rows here.
+    is_keyed_otherwise: bool,
 }
 
 impl Table {
     /// `appends`: without key, and what happened to a row is in columns of its own. A stream that comes from a plugin's
     /// sync has existing rows only, and stays as it is.
-    pub(super) fn new(schema: &Arc<StreamSchema>, appends: bool) -> Result<Table> {
+    pub(super) fn new(schema: &Arc<StreamSchema>, appends: bool, rules: TableRules<'_>) -> Result<Table> {
         let codec = TableCodec::of_stream(schema, schema.stream().flat_name())?;
         let mut table = codec.table().clone();
         let has_history = appends && schema.arrow().field_with_name(SYNC_TIME).is_err();
@@ -84,11 +94,29 @@ impl Table {
             ];
             table.columns.extend(added.map(Column::new));
         }
+        let is_keyed_otherwise = !appends && rules.key == KeyOf::CqId && set_key(&mut table, CQ_ID);
+        let source = source_of(schema);
+        let group = rules
+            .sync_group_id
+            .zip(source)
+            .map(|(template, source)| (template.to_owned(), source));
+        if group.is_some() {
+            let mut column = Column::new(Field::new(GROUP, DataType::Utf8, false));
+            column.is_key = !appends && table.columns.iter().any(|column| column.is_key);
+            table.columns.push(column);
+        }
         Ok(Table {
             encoder: Encoder::new(Arc::new(table.to_schema()))?,
             codec,
             has_history,
+            group,
+            is_keyed_otherwise,
         })
+    }
+
+    /// Whether rows of one key may be told apart by another one.
+    pub(super) fn is_keyed_otherwise(&self) -> bool {
+        self.is_keyed_otherwise
     }
 
     pub(super) fn name(&self) -> &str {
@@ -119,6 +147,19 @@ impl Table {
         let mut columns = self.codec.rows_to_wire(&rows)?;
         if self.has_history {
             columns.extend(history(batch, lines));
+        }
+        if let Some((template, source)) = &self.group {
+            // A batch that was gathered may hold rows of two syncs.
+            let mut syncs = BTreeMap::new();
+            let mut texts = StringBuilder::new();
+            for time in lines.iter().map(|line| batch.commit_of(line.row).time) {
+                texts.append_value(
+                    syncs
+                        .entry(time)
+                        .or_insert_with(|| group::render(template, source, time)),
+                );
+            }
+            columns.push(Arc::new(texts.finish()));
         }
         let rows = RecordBatch::try_new(Arc::clone(self.encoder.schema()), columns)?;
         Ok(self.encoder.encode_split(&rows, bytes_max)?)
@@ -186,6 +227,26 @@ impl Table {
             table_relations: Vec::new(),
         }
     }
+}
+
+/// Makes a column the only key; `false` where there is none of that name.
+fn set_key(table: &mut WireTable, name: &str) -> bool {
+    if !table.columns.iter().any(|column| column.field.name() == name) {
+        return false;
+    }
+    for column in &mut table.columns {
+        column.is_key = column.field.name() == name;
+        if column.is_key {
+            column.field = column.field.clone().with_nullable(false);
+        }
+    }
+    true
+}
+
+/// The name of the plugin's source that a stream comes from, if it comes from one.
+pub(super) fn source_of(schema: &StreamSchema) -> Option<String> {
+    let mut fields = schema.arrow().fields().iter();
+    fields.find_map(|field| field.metadata().get(SOURCE).cloned())
 }
 
 fn history(batch: &Batch, lines: &[Line]) -> [ArrayRef; 4] {

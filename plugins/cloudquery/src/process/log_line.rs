@@ -16,6 +16,8 @@ pub(crate) struct LogLine {
     /// The table of which a source says here that something is missing. JavaScript's SDK says it nowhere else, and the others
     /// say nowhere else that a row could not be made.
     pub failed_table: Option<String>,
+    /// The table that it warns of.
+    pub warns_of: Option<String>,
 }
 
 /// Longer ones are cut in our log. The rest is mostly a value or a stack.
@@ -28,7 +30,6 @@ impl LogLine {
             Ok(Value::Object(fields)) => {
                 let text = |key: &str| fields.get(key).and_then(Value::as_str);
                 let level = level(text("level").unwrap_or_default());
-                table = text("table").map(str::to_owned);
                 let message = text("message").or_else(|| text("event")).or_else(|| text("msg"));
                 let detail = fields
                     .get("error")
@@ -39,15 +40,17 @@ impl LogLine {
                     (Some(message), None) => message.to_owned(),
                     (None, _) => line.to_owned(),
                 };
+                table = text("table").map(cut);
                 (level, message)
             }
             // Cut at its end: it had the whole row in it, as JavaScript's have.
             _ if line.starts_with('{') && line.contains(r#""level":"error""#) => (Level::ERROR, line.to_owned()),
             _ => (Level::INFO, line.to_owned()),
         };
-        let failed_table = match level {
-            Level::ERROR => table.or_else(|| table_of(&message)),
-            _ => None,
+        let (failed_table, warns_of) = match level {
+            Level::ERROR => (table.or_else(|| table_of(&message)), None),
+            Level::WARN => (None, table),
+            _ => (None, None),
         };
         // The batching writers of the SDKs log this and go on; their answer to the write says nothing of it.
         let is_lost_batch = level == Level::ERROR && message.contains("failed to write batch");
@@ -55,7 +58,8 @@ impl LogLine {
             level,
             message: cut(&message),
             is_lost_batch,
-            failed_table: failed_table.map(|table| cut(&table)),
+            failed_table,
+            warns_of,
         }
     }
 }
@@ -66,7 +70,7 @@ fn table_of(message: &str) -> Option<String> {
     let rest = after("error resolving table ").or_else(|| after(" for table "))?;
     let is_of_name = |c: &char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
     let name: String = rest.chars().take_while(is_of_name).collect();
-    (!name.is_empty()).then_some(name)
+    (!name.is_empty()).then(|| cut(&name))
 }
 
 fn level(name: &str) -> Level {
@@ -151,6 +155,13 @@ mod tests {
         assert_eq!(table(r#"{"level":"error","message":"no such host"}"#), None);
         let cut = r#"{"client":{},"level":"error","message":"error encoding resource for table people","resource":{"data":"xxx"#;
         assert_eq!(table(cut), people);
+    }
+
+    #[test]
+    fn warning_about_a_table_names_it() {
+        let line = |level: &str| format!(r#"{{"level":"{level}","message":"slow","table":"people"}}"#);
+        assert_eq!(LogLine::read(&line("warn")).warns_of.as_deref(), Some("people"));
+        assert_eq!(LogLine::read(&line("info")).warns_of, None);
     }
 
     #[test]

@@ -27,7 +27,7 @@ use tokio::task::JoinHandle;
 pub(crate) use tail::Tail;
 
 /// How long a plugin may take to end after SIGINT, before it is killed: what CloudQuery's own runtime allows.
-const GRACE: Duration = Duration::from_secs(5);
+pub(crate) const GRACE: Duration = Duration::from_secs(5);
 
 /// What is started.
 #[derive(Debug, Clone)]

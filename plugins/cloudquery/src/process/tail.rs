@@ -19,8 +19,8 @@ const LINES_KEPT: usize = 12;
 const LINE_BYTES_MAX: usize = 64 << 10;
 /// Lines a second that reach our log. A plugin that floods must not fill our disk.
 const LINES_PER_SECOND_MAX: u32 = 1_000;
-/// Tables of which an error was logged, as far as they are remembered.
-const FAILED_TABLES_MAX: usize = 10_000;
+/// Tables of which errors are remembered and warnings are counted: more than any plugin has.
+const TABLES_MAX: usize = 10_000;
 /// How long the lines that are in the pipe may take to be read. A plugin that floods would have no end.
 const SETTLE_MAX: Duration = Duration::from_millis(500);
 
@@ -51,6 +51,8 @@ struct Said {
     lost_batch: Option<String>,
     /// The first error of each table.
     failed_tables: BTreeMap<String, String>,
+    /// Warnings by the table that they name.
+    warnings: BTreeMap<String, u64>,
     second: Instant,
     in_second: u32,
 }
@@ -63,6 +65,7 @@ impl Tail {
                 last: VecDeque::new(),
                 lost_batch: None,
                 failed_tables: BTreeMap::new(),
+                warnings: BTreeMap::new(),
                 second: Instant::now(),
                 in_second: 0,
             }),
@@ -112,6 +115,11 @@ impl Tail {
             .get()
             .is_some_and(|output| ioctl_fionread(output).is_ok_and(|bytes| bytes > 0));
         is_in_pipe || self.is_reading.load(Ordering::SeqCst)
+    }
+
+    /// How often it warned of each table since the last time.
+    pub(crate) fn take_warnings(&self) -> BTreeMap<String, u64> {
+        self.with(|said| std::mem::take(&mut said.warnings))
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut Said) -> T) -> T {
@@ -177,10 +185,15 @@ impl Tail {
                 said.lost_batch = Some(read.message.clone());
             }
             if let Some(table) = &read.failed_table
-                && said.failed_tables.len() < FAILED_TABLES_MAX
+                && said.failed_tables.len() < TABLES_MAX
             {
                 let failed = said.failed_tables.entry(table.clone());
                 failed.or_insert_with(|| read.message.clone());
+            }
+            if let Some(table) = &read.warns_of
+                && (said.warnings.len() < TABLES_MAX || said.warnings.contains_key(table))
+            {
+                *said.warnings.entry(table.clone()).or_default() += 1;
             }
             if said.second.elapsed() > Duration::from_secs(1) {
                 (said.second, said.in_second) = (Instant::now(), 0);

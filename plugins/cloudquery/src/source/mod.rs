@@ -19,6 +19,7 @@ mod messages;
 #[cfg(test)]
 mod mutations;
 mod reader;
+mod selection;
 mod spec;
 mod stamp;
 mod tries;
@@ -42,6 +43,7 @@ pub(crate) use stamp::{SOURCE, SYNC_TIME};
 
 use crate::error::Error;
 use crate::plugin::Plugin;
+use crate::registry::Kind;
 use control::Control;
 use flow::{Beginning, Flow, Schedule};
 use reader::Sync;
@@ -134,13 +136,18 @@ impl Starter {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A plugin that runs.
+    async fn plugin(&self) -> Result<Plugin, Error> {
+        let spare = self.spare().take().filter(Plugin::is_running);
+        match spare {
+            Some(plugin) => Ok(plugin),
+            None => Plugin::start(Kind::Source, self.spec.source_name(), self.spec.plugin(), &self.base).await,
+        }
+    }
+
     /// A plugin whose client is made.
     async fn start(&self, no_connection: bool) -> Result<Plugin, Error> {
-        let spare = self.spare().take().filter(Plugin::is_running);
-        let plugin = match spare {
-            Some(plugin) => plugin,
-            None => Plugin::start(self.spec.source_name(), self.spec.plugin(), &self.base).await?,
-        };
+        let plugin = self.plugin().await?;
         plugin.init(self.spec.plugin(), no_connection).await?;
         Ok(plugin)
     }
@@ -207,7 +214,8 @@ impl Source for CloudQuerySource {
 
     async fn discover(&self) -> Result<Vec<Arc<StreamSchema>>> {
         let plugin = self.starter.start(true).await?;
-        let tables = tables(&plugin).await?;
+        let tables = self.spec().selection().of(tables(&plugin).await?);
+        let tables = tables.map_err(|unmatched| unmatched.error(plugin.name()))?;
         *self.starter.incremental() = incremental(&tables);
         let codecs = tables.into_iter().map(|table| {
             let codec = TableCodec::of_table(table)?;
@@ -219,6 +227,13 @@ impl Source for CloudQuerySource {
         })?;
         self.starter.keep(plugin);
         Ok(found)
+    }
+
+    async fn check(&self, _plan: &Plan) -> Result<Vec<api::Error>> {
+        let plugin = self.starter.plugin().await?;
+        let tested = plugin.test_connection(self.spec().plugin()).await;
+        self.starter.keep(plugin);
+        Ok(tested.err().map(api::Error::from).into_iter().collect())
     }
 
     async fn open(&self, plan: &Plan, held: &[Held], cx: Context) -> Result<Opened> {

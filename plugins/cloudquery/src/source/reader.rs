@@ -510,6 +510,7 @@ impl Sync {
     /// After everything was handed out: fails if a table did. What was handed out becomes durable all the same.
     fn settle(&mut self) -> Result<(), Error> {
         let failed = self.run.take().map(|running| running.failed).unwrap_or_default();
+        self.count(&failed);
         self.tries.succeeded();
         self.failures = 0;
         let is_scheduled = self.flow.state().is_scheduled();
@@ -535,6 +536,20 @@ impl Sync {
         let error = api::Error::from(error);
         tracing::error!(code = error.code(), hint = error.remedy(), "{error}");
         Ok(())
+    }
+
+    /// Counts the tables that failed, and the warnings about tables. Its log was read to here when the sync ended.
+    fn count(&self, failed: &BTreeMap<String, String>) {
+        let warnings = self.plugin.as_ref().map(|plugin| plugin.take_warnings());
+        for (table, count) in warnings.unwrap_or_default() {
+            let stream = StreamId::new(table.as_str());
+            if self.planned.contains_key(&stream) {
+                self.cx.tally.warnings(&stream, count);
+            }
+        }
+        for table in failed.keys() {
+            self.cx.tally.errors(&StreamId::new(table.as_str()), 1);
+        }
     }
 
     /// A sync of the schedule failed: the next one follows after a pause, and the pipeline goes on.

@@ -3,6 +3,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::selection::Selection;
 use crate::spec::PluginSpec;
 
 /// The spec of the source `cloudquery`.
@@ -15,6 +16,15 @@ pub struct CloudQuerySourceSpec {
     /// with another name every table is read anew.
     #[serde(default)]
     name: Option<String>,
+    /// Which of the plugin's tables there are: names, or patterns in which `*` is any text. A table brings those above it.
+    #[serde(default)]
+    tables: Option<Vec<String>>,
+    /// Tables that are left out again, with everything below them: names or patterns.
+    #[serde(default)]
+    skip_tables: Vec<String>,
+    /// Whether the tables below a chosen one are left out, unless they are chosen themselves.
+    #[serde(default = "yes")]
+    skip_dependent_tables: bool,
     /// Whether the plugin makes `_cq_id` from the key and uses it as the key, where it can.
     #[serde(default)]
     deterministic_cq_id: bool,
@@ -27,7 +37,19 @@ pub struct CloudQuerySourceSpec {
     incremental: bool,
 }
 
+fn yes() -> bool {
+    true
+}
+
 impl CloudQuerySourceSpec {
+    pub(super) fn selection(&self) -> Selection<'_> {
+        Selection {
+            tables: self.tables.as_deref(),
+            skip_tables: &self.skip_tables,
+            skip_dependent_tables: self.skip_dependent_tables,
+        }
+    }
+
     pub(super) fn plugin(&self) -> &PluginSpec {
         &self.plugin
     }

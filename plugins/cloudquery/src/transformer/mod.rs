@@ -27,6 +27,7 @@ pub use spec::CloudQueryTransformerSpec;
 
 use crate::error::Error;
 use crate::plugin::Plugin;
+use crate::registry::Kind;
 use shape::Shape;
 
 /// The connector `cloudquery` in the role of a transformer.
@@ -59,7 +60,7 @@ pub struct CloudQueryTransformer {
 impl CloudQueryTransformer {
     async fn plugin(&self) -> Result<&Plugin, Error> {
         let start = || async {
-            let plugin = Plugin::start(self.spec.name(), self.spec.plugin(), &self.base).await?;
+            let plugin = Plugin::start(Kind::Transformer, self.spec.name(), self.spec.plugin(), &self.base).await?;
             plugin.init(self.spec.plugin(), false).await?;
             Ok(plugin)
         };

@@ -65,6 +65,7 @@ impl World {
             memory: Share::alone(64 << 20),
             kept: Kept::default(),
             take_over: false,
+            tally: api::Tally::default(),
             once: false,
             stop: CancellationToken::new(),
         };

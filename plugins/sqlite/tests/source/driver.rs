@@ -79,6 +79,7 @@ impl App {
             memory: memory.clone(),
             kept: Kept::default(),
             take_over: false,
+            tally: api::Tally::default(),
             once: false,
             stop: CancellationToken::new(),
         };

@@ -190,6 +190,7 @@ impl<'a> Stage<'a> {
             memory: share.clone(),
             kept: kept.clone(),
             take_over: false,
+            tally: crate::Tally::default(),
             once: false,
             stop: CancellationToken::new(),
         };

@@ -177,6 +177,7 @@ impl Work<'_> {
             memory: Budget::new(MEMORY_BYTES).share(MEMORY_BYTES),
             kept: self.kept.clone(),
             take_over: false,
+            tally: api::Tally::default(),
             once: true,
             stop: stop.clone(),
         };
