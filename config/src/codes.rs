@@ -22,7 +22,7 @@ often just before it.
 Usual causes:
 
 - a tab in the indentation: indent with spaces;
-- `${NAME}` without quotes inside `[ ]` or `{ }`: write `[\"${NAME}\"]`;
+- `${NAME` that is not closed on its line;
 - a text that begins with `*`, `&`, `!`, `@`, `%` or a backtick, or that holds `: ` or ` #`: put it in quotes;
 - lines of one block that are not indented alike.
 
@@ -118,7 +118,7 @@ Set it, load it with `--env-file`, or write a default: `${NAME:-default}`. An em
 
     E0122 "a `${...}` that cannot be understood"
 "Written are `${NAME}`, `${file:/path}`, `${secret:env:NAME}` and `${secret:file:/path}`, each with `:-default` or `:?message`
-behind it if wanted. A dollar that is meant as one is `$$` where `{` follows. A value is never expanded again."
+behind it if wanted, and `${time:now}` or `${time:10 days ago|2006-01-02}` (a time in UTC, in a layout of Go's). A dollar that is meant as one is `$$` where `{` follows. A value is never expanded again."
 
     E0123 "a file with a value cannot be read"
 "`${file:/path}` or `${secret:file:/path}` names a file that does not exist, may not be read by this user, is larger than
@@ -162,6 +162,23 @@ looked at: they belong to one container or service."
     W0113 "two destinations that write to the same place"
 "Two destinations of one pipeline have the same connector and the same spec, so each would write over, or beside, what the other
 wrote."
+
+    W0114 "a setting that has no effect"
+"CloudQuery has this setting, and it changes nothing here. The message says why, and the hint what to use instead."
+
+    N0111 "cursors are kept in the state directory"
+"`backend_options` name a destination plugin that is to keep the cursors of incremental tables. Under CloudQuery the source writes
+them there by itself, whether its rows have arrived or not. Highwater keeps them in its own state, with the checkpoints: they become
+visible when all rows of their sync are durable in every destination. What the named plugin has kept so far is not read, so the
+first sync reads incremental tables whole."
+
+    N0112 "a variable that is read as a list or a map"
+"In CloudQuery's documents a value is `${NAME}` and nothing else, without quotes, and the variable holds a list or a map. CloudQuery
+replaces variables before it reads the document, so it is one there, too. In quotes it is text."
+
+    N0113 "the pipeline has another name than its source"
+"A source of CloudQuery's becomes a pipeline of its name. Names of pipelines are parts of paths and metric labels: letters, digits,
+`_` and `-`, at most 63. What else the source's name has became `_`. In `_cq_source_name` it stays as it is."
 
     N0110 "a slow destination can hold the others"
 "With the memory spool, destinations can be apart by `runtime.spool.window_max`. One that falls further behind makes the others

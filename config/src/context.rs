@@ -2,8 +2,10 @@
 
 use std::collections::HashSet;
 
+use model::Code;
+
 use crate::catalog::Catalog;
-use crate::finding::Finding;
+use crate::finding::{Finding, Severity};
 use crate::secrets::Secrets;
 use crate::sources::{Place, Sources, Span};
 
@@ -38,6 +40,17 @@ impl<'a> Context<'a> {
         {
             self.findings.push(finding);
         }
+    }
+
+    /// Whether anything with this code was reported.
+    pub(crate) fn has_reported(&self, code: &Code) -> bool {
+        self.findings.iter().any(|finding| finding.code == code.id)
+    }
+
+    /// Errors so far.
+    pub(crate) fn error_count(&self) -> usize {
+        let errors = self.findings.iter();
+        errors.filter(|finding| finding.severity == Severity::Error).count()
     }
 
     pub(crate) fn place(&self, span: Span) -> Place {

@@ -14,6 +14,11 @@ pub trait Environment {
 
     /// The text of a file.
     fn file(&self, path: &Path) -> io::Result<FileText>;
+
+    /// The time for `${time:...}`.
+    fn now(&self) -> jiff::Timestamp {
+        jiff::Timestamp::now()
+    }
 }
 
 /// A file that was read for its value.

@@ -6,9 +6,13 @@
 //! | `${NAME}` | an environment variable |
 //! | `${file:/path}` | the text of a file, without its last line break |
 //! | `${secret:env:NAME}`, `${secret:file:/path}` | the same, never shown |
+//! | `${time:now}`, `${time:10 days ago|2006-01-02}` | a time, in UTC (`time`) |
 //! | `...:-text}` | `text` where there is no value, or an empty one |
 //! | `${NAME:?text}` | an error with this text where there is no value, or an empty one |
 //! | `$$` | a dollar |
+
+mod layout;
+mod time;
 
 use std::path::Path;
 
@@ -21,25 +25,71 @@ use crate::finding::Finding;
 use crate::pointer::child;
 use crate::sources::Span;
 use crate::suggest::{quoted, suggest};
-use crate::tree::{Kind, Node, Origin, Scalar};
+use crate::tree::{Kind, Node, Origin, Scalar, parse_value};
+
+/// By whose rules a value stands where it is named.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rules {
+    /// It is text, and a number or a boolean where one is wanted.
+    Ours,
+    /// CloudQuery replaces before it parses. What that can mean is kept: a list or a map where the value is one and stands
+    /// alone, and text only in quotes. What it could never mean, a key or another document, stays impossible.
+    CloudQuerys,
+}
 
 /// Expands every scalar of a tree that stands at this JSON pointer.
-pub(crate) fn expand(node: &mut Node, pointer: &str, environment: &dyn Environment, cx: &mut Context) {
+pub(crate) fn expand(node: &mut Node, pointer: &str, rules: Rules, environment: &dyn Environment, cx: &mut Context) {
     let span = node.span;
     match &mut node.kind {
-        Kind::Scalar(scalar) if scalar.text.contains('$') => expand_scalar(scalar, span, pointer, environment, cx),
-        Kind::Scalar(_) => {}
+        Kind::Scalar(scalar) => {
+            scalar.is_text = rules == Rules::CloudQuerys && !scalar.is_plain;
+            if scalar.text.contains('$') {
+                let stands_alone = stands_alone(&scalar.text);
+                expand_scalar(scalar, span, pointer, environment, cx);
+                if stands_alone && rules == Rules::CloudQuerys && scalar.is_plain {
+                    read_flow(node, pointer, cx);
+                }
+            }
+        }
         Kind::List(items) => {
             for (index, item) in items.iter_mut().enumerate() {
-                expand(item, &child(pointer, &index.to_string()), environment, cx);
+                expand(item, &child(pointer, &index.to_string()), rules, environment, cx);
             }
         }
         Kind::Map(entries) => {
             for entry in entries {
-                expand(&mut entry.value, &child(pointer, &entry.key.text), environment, cx);
+                let pointer = child(pointer, &entry.key.text);
+                expand(&mut entry.value, &pointer, rules, environment, cx);
             }
         }
     }
+}
+
+/// Whether a text is one variable and nothing else. The text of a file is text, also in CloudQuery's documents.
+fn stands_alone(text: &str) -> bool {
+    let inside = text.strip_prefix("${").and_then(|text| text.strip_suffix('}'));
+    inside.is_some_and(|inside| {
+        let name = inside.strip_prefix("secret:").unwrap_or(inside);
+        !inside.contains(['$', '}']) && !name.starts_with("file:")
+    })
+}
+
+/// The value of a variable as the list or the map that it is.
+fn read_flow(node: &mut Node, pointer: &str, cx: &mut Context) {
+    let Kind::Scalar(scalar) = &node.kind else { return };
+    if scalar.origin == Origin::Failed || !scalar.text.trim_start().starts_with(['[', '{']) {
+        return;
+    }
+    let (parsed, _) = cx.attempt(|cx| parse_value(&scalar.text, node.span, scalar.origin, cx));
+    let Some(parsed) = parsed.filter(|parsed| !matches!(parsed.kind, Kind::Scalar(_))) else {
+        return;
+    };
+    let message = format!("the value of the variable is read as {}", parsed.describe());
+    let finding = Finding::note(&codes::N0112, message)
+        .at(cx.place(node.span), "")
+        .path(pointer);
+    cx.report(finding.hint("put it in quotes if it is meant as text"));
+    node.kind = parsed.kind;
 }
 
 fn expand_scalar(scalar: &mut Scalar, span: Span, pointer: &str, environment: &dyn Environment, cx: &mut Context) {
@@ -170,7 +220,13 @@ fn value_of(expression: &str, place: Span, environment: &dyn Environment, cx: &m
         Some(("file", path)) => from_file(path, expression, is_secret, place, environment, cx),
         Some(("env", name)) if is_secret => from_variable(name, expression, environment)?,
         Some(("exec", _)) if is_secret => return Err(later("`${secret:exec:...}`")),
-        Some(("time", _)) if !is_secret => return Err(later("`${time:...}`")),
+        Some(("time", expression)) if !is_secret => match time::render(expression, environment.now()) {
+            Ok(text) => (Some(text), Problem::new(&codes::E0122, "")),
+            Err(wrong) => {
+                let hint = "write `now`, `10 days ago`, `1 hour from now` or `2026-01-02T15:04:05Z`, then `|2006-01-02` if wanted";
+                return Err(Problem::new(&codes::E0122, wrong).hint(hint));
+            }
+        },
         Some((provider, _)) => return Err(unknown_provider(provider, name, is_secret)),
         None if is_secret => {
             let problem = Problem::new(&codes::E0122, format!("{} names no provider", quoted(expression)));
@@ -262,7 +318,7 @@ fn unknown_provider(provider: &str, name: &str, is_secret: bool) -> Problem {
     let known: &[&str] = if is_secret {
         &["env", "file"]
     } else {
-        &["file", "secret"]
+        &["file", "secret", "time"]
     };
     let problem = Problem::new(&codes::E0122, format!("unknown provider {}", quoted(provider)));
     match suggest(provider, known.iter().copied()) {

@@ -79,7 +79,7 @@ impl Table {
     }
 }
 
-const fn field(name: &'static str, kind: Kind, reload: Reload, doc: &'static str) -> Field {
+pub(crate) const fn field(name: &'static str, kind: Kind, reload: Reload, doc: &'static str) -> Field {
     Field {
         name,
         doc,
@@ -102,7 +102,7 @@ impl Field {
         }
     }
 
-    const fn required(self) -> Self {
+    pub(crate) const fn required(self) -> Self {
         Self {
             is_required: true,
             ..self

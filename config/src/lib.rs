@@ -8,13 +8,15 @@
 //! - `${...}` is replaced after parsing, inside scalars only, so a value can never become a key, a list or a document;
 //! - a secret is never shown: not in messages, not in snippets, not by `Debug`.
 //!
-//! The way through: [`read_inputs`] -> [`load`] (`tree` parses, `expand` replaces, `read` makes the plan, `spec_check`
+//! The way through: [`read_inputs`] -> [`load`] (`tree` parses, `expand` replaces, `cloudquery` makes CloudQuery's documents
+//! ours, `read` makes the plan, `spec_check`
 //! holds a connector's `spec` against its JSON Schema) -> [`Loaded`], which has the plan, the findings, and the place of
 //! every part for whoever has more to say ([`Loaded::report_at`]). Every field of the format is defined once, in `fields`,
 //! from which reading, suggestions and [`config_schema`] follow.
 
 mod catalog;
 pub mod choice;
+mod cloudquery;
 pub mod codes;
 mod config_schema;
 mod context;

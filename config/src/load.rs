@@ -7,10 +7,11 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::catalog::Catalog;
+use crate::cloudquery::{self, Homes};
 use crate::codes;
 use crate::context::Context;
 use crate::environment::Environment;
-use crate::expand::expand;
+use crate::expand::{Rules, expand};
 use crate::finding::{Finding, Severity};
 use crate::locate::{Part, Places};
 use crate::plan::Plan;
@@ -119,6 +120,7 @@ pub struct Loaded {
     pub(crate) sources: Sources,
     pub(crate) masked: Vec<Span>,
     places: Places,
+    homes: Homes,
     pub(crate) pipeline_count: usize,
     pub(crate) destination_count: usize,
 }
@@ -160,11 +162,24 @@ pub fn load(inputs: &[Input], catalog: &Catalog, environment: &dyn Environment) 
         }
     }
     for document in &mut documents {
-        expand(document, "", environment, &mut cx);
+        let rules = match cloudquery::is_theirs(document) {
+            true => Rules::CloudQuerys,
+            false => Rules::Ours,
+        };
+        expand(document, "", rules, environment, &mut cx);
     }
+    let mut homes = Homes::default();
+    let errors = cx.error_count();
     // With a file missing, what the others lack may well be in it.
+    let documents = if is_whole {
+        cloudquery::translate(documents, &mut homes, &mut cx)
+    } else {
+        documents
+    };
     let plan = if is_whole {
-        read(&documents, &mut places, &mut cx)
+        // What a document that was refused may have held is missing nowhere.
+        let is_complete = cx.error_count() == errors;
+        read(&documents, is_complete, &mut places, &mut cx)
     } else {
         None
     };
@@ -178,6 +193,7 @@ pub fn load(inputs: &[Input], catalog: &Catalog, environment: &dyn Environment) 
         sources,
         masked,
         places,
+        homes,
         pipeline_count,
         destination_count,
     };
@@ -219,6 +235,7 @@ impl Loaded {
 
     /// Adds a finding of somebody who knows more: a connector, the runtime. Secrets in it are replaced by stars.
     pub fn report(&mut self, mut finding: Finding) {
+        self.homes.bring_home(&mut finding);
         finding.scrub(|text| {
             if let std::borrow::Cow::Owned(scrubbed) = self.secrets.scrub(text) {
                 *text = scrubbed;

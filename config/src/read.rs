@@ -1,4 +1,4 @@
-//! Trees into a plan: the native `pipelines:` form.
+//! Trees into a plan.
 
 mod chain;
 mod component;
@@ -73,8 +73,8 @@ impl<'t> Group<'t> {
     }
 }
 
-/// Reads all documents of all files as one configuration.
-pub(crate) fn read(documents: &[Node], places: &mut Places, cx: &mut Context) -> Option<Plan> {
+/// Reads all documents of all files as one configuration. `is_complete`: nothing of it was refused before.
+pub(crate) fn read(documents: &[Node], is_complete: bool, places: &mut Places, cx: &mut Context) -> Option<Plan> {
     let mut definitions = Definitions::default();
     let mut runtime: Option<Object<'_>> = None;
     let mut pipelines: Vec<(&Key, Item<'_>)> = Vec::new();
@@ -110,7 +110,7 @@ pub(crate) fn read(documents: &[Node], places: &mut Places, cx: &mut Context) ->
             pipelines.push((key, item));
         }
     }
-    if pipelines.is_empty() {
+    if pipelines.is_empty() && is_complete {
         report_no_pipeline(documents, cx);
     }
     let runtime_item = runtime.as_ref().map(|object| object.item.clone());
@@ -120,7 +120,10 @@ pub(crate) fn read(documents: &[Node], places: &mut Places, cx: &mut Context) ->
     let runtime = runtime::read(runtime.as_ref(), cx);
     let read = |(key, item): &(&Key, Item<'_>)| pipeline::read(key, item, &mut definitions, places, cx);
     let read: Vec<Option<PipelinePlan>> = pipelines.iter().map(read).collect();
-    report_unused(&definitions, cx);
+    // Of what is not found nobody knows what it would have used.
+    if is_complete && !cx.has_reported(&codes::E0114) {
+        report_unused(&definitions, cx);
+    }
     let complete: Vec<PipelinePlan> = read.iter().flatten().cloned().collect();
     let first = pipelines.first().map(|(key, _)| key.span);
     let runtime = memory::fit(runtime, &complete, runtime_item.as_ref(), first, cx);
@@ -133,17 +136,6 @@ pub(crate) fn read(documents: &[Node], places: &mut Places, cx: &mut Context) ->
 /// A document of our own format in a version that we know.
 fn open_document<'t>(document: &'t Node, cx: &mut Context) -> Option<Object<'t>> {
     let item = Item::new(document, "");
-    if let Some(kind) = document.get("kind") {
-        let finding = Finding::error(
-            &codes::E0106,
-            "documents with `kind:` are not available in this version",
-        )
-        .at(cx.place(kind.key.span), "CloudQuery's format")
-        .path("/kind")
-        .hint("write the pipeline under `pipelines:`; `highwater init` makes an example");
-        cx.report(finding);
-        return None;
-    }
     if !matches!(document.kind, crate::tree::Kind::Map(_)) {
         let message = format!("a configuration is a map, found {}", document.describe());
         let finding = Finding::error(&codes::E0105, message).at(cx.place(document.span), "expected `version: 1`");
@@ -212,14 +204,10 @@ fn report_second(what: &str, key: &Key, first: &Key, item: &Item<'_>, cx: &mut C
 
 fn report_no_pipeline(documents: &[Node], cx: &mut Context) {
     // Documents that were refused as a whole have been reported, and may hold pipelines.
-    let ours: Vec<&Node> = documents
-        .iter()
-        .filter(|document| document.get("kind").is_none())
-        .collect();
-    let Some(first) = ours.first().filter(|document| !document.entries().is_empty()) else {
+    let Some(first) = documents.first().filter(|document| !document.entries().is_empty()) else {
         return;
     };
-    if ours.iter().any(|document| {
+    if documents.iter().any(|document| {
         document
             .get("pipelines")
             .is_some_and(|entry| !entry.value.entries().is_empty())
@@ -228,7 +216,10 @@ fn report_no_pipeline(documents: &[Node], cx: &mut Context) {
     }
     let entry = first.get("pipelines").unwrap_or(&first.entries()[0]);
     let finding = Finding::error(&codes::E0119, "no pipeline")
-        .at(cx.place(entry.key.span), "at least one must stand under `pipelines:`")
+        .at(
+            cx.place(entry.key.span),
+            "at least one must stand under `pipelines:`, or follow from a document with `kind: source`",
+        )
         .path("/pipelines")
         .hint("`highwater init` writes one");
     cx.report(finding);

@@ -23,7 +23,7 @@ use crate::finding::Finding;
 use crate::plan::Spec;
 use crate::pointer;
 use crate::suggest::{all_of, quoted, suggest};
-use crate::tree::{Kind, Origin, Scalar};
+use crate::tree::{Kind, Scalar};
 use crate::typed::Item;
 use crate::units::{nearest_duration, nearest_size, parse_duration, parse_size};
 
@@ -263,9 +263,9 @@ impl<'a> Checker<'a> {
                 }
             };
         }
-        // In quotes it is text, unless it was expanded: `"${PORT}"` must be quotable inside brackets.
-        let is_bare = scalar.is_plain || scalar.origin != Origin::Literal;
-        if is_bare && let Some(value) = self.number_or_boolean(item, scalar, schema, cx) {
+        if scalar.is_bare()
+            && let Some(value) = self.number_or_boolean(item, scalar, schema, cx)
+        {
             return value;
         }
         if !allows(schema, "string") {
@@ -349,7 +349,9 @@ impl<'a> Checker<'a> {
 
     fn allows_null(&self, schema: &'a Value) -> bool {
         let schema = self.resolve(schema).schema;
+        let takes_anything = || is_untyped(schema) && allows(schema, "null") && alternatives(schema).is_none();
         wants(schema, "null")
+            || takes_anything()
             || schema["enum"]
                 .as_array()
                 .is_some_and(|words| words.contains(&Value::Null))

@@ -6,6 +6,7 @@
 //!   it is being built, not after;
 //! - what would make a value mean something else elsewhere (merge keys, tags, keys that are not text) is refused.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
@@ -47,6 +48,8 @@ pub(crate) struct Scalar {
     pub(crate) text: String,
     /// Without quotes: may be read as a number, a boolean or nothing.
     pub(crate) is_plain: bool,
+    /// Text whatever it looks like and wherever it came from: what stands in quotes in CloudQuery's documents.
+    pub(crate) is_text: bool,
     pub(crate) origin: Origin,
 }
 
@@ -144,9 +147,43 @@ impl Node {
 }
 
 impl Scalar {
+    /// A text that somebody wrote as it is.
+    pub(crate) fn literal(text: impl Into<String>) -> Self {
+        Self {
+            text: text.into(),
+            is_plain: true,
+            is_text: false,
+            origin: Origin::Literal,
+        }
+    }
+
+    /// Whether it may be read as a number or a boolean. In quotes it is text, unless it was expanded: `"${PORT}"` must be
+    /// quotable inside brackets.
+    pub(crate) fn is_bare(&self) -> bool {
+        !self.is_text && (self.is_plain || self.origin != Origin::Literal)
+    }
+
     pub(crate) fn is_null(&self) -> bool {
         self.is_plain && self.origin == Origin::Literal && matches!(self.text.as_str(), "" | "~" | "null")
     }
+}
+
+/// Reads a value that came from elsewhere, all of which then stands at `span`. `None` if it is not YAML.
+pub(crate) fn parse_value(text: &str, span: Span, origin: Origin, cx: &mut Context) -> Option<Node> {
+    if text.len() > SIZE_BYTES_MAX {
+        return None;
+    }
+    let mut builder = Builder {
+        stands_at: Some(span),
+        origin,
+        ..Builder::new(span.file, text)
+    };
+    for event in Parser::new_from_str(text) {
+        let (event, _) = event.ok()?;
+        builder.event(event, span, cx).ok()?;
+    }
+    let mut documents = builder.documents.into_iter();
+    documents.next().filter(|_| documents.len() == 0)
 }
 
 /// Reads all documents of a text. `None` if nothing could be made of it; the context has the findings.
@@ -163,7 +200,8 @@ pub(crate) fn parse(file: u32, cx: &mut Context) -> Option<Vec<Node>> {
         cx.report(finding.at(sources.place(builder.span(0, 1)), ""));
         return None;
     }
-    let mut parser = Parser::new_from_str(text);
+    let masked = mask(text);
+    let mut parser = Parser::new_from_str(&masked);
     loop {
         match parser.next_event() {
             None | Some(Ok((Event::StreamEnd, _))) => break,
@@ -182,6 +220,51 @@ pub(crate) fn parse(file: u32, cx: &mut Context) -> Option<Vec<Node>> {
         }
     }
     Some(builder.documents)
+}
+
+/// The braces of `${...}`, one character for one, so that places stay what they are: inside `[ ]` and `{ }` they would be a
+/// map's. Whoever writes these characters himself gets no such help.
+const BRACES: [(char, char); 2] = [('{', '\u{e000}'), ('}', '\u{e001}')];
+
+/// The text with other braces around expressions.
+fn mask(text: &str) -> Cow<'_, str> {
+    if !text.contains("${") || text.contains(BRACES.map(|(_, mask)| mask)) {
+        return Cow::Borrowed(text);
+    }
+    let [(_, open), (_, close)] = BRACES;
+    let mut masked = String::with_capacity(text.len() + 64);
+    let mut rest = text;
+    while let Some((before, expression, after)) = rest.find("${").and_then(|at| {
+        let length = rest[at..].find(['}', '"', '\n'])?;
+        Some((&rest[..at], &rest[at + 2..at + length], &rest[at + length..]))
+    }) {
+        masked.push_str(before);
+        match after.strip_prefix('}') {
+            Some(after) => {
+                masked.extend(['$', open]);
+                masked.push_str(expression);
+                masked.push(close);
+                rest = after;
+            }
+            // It is not closed on its line, or not before its text ends.
+            None => {
+                masked.push_str("${");
+                masked.push_str(expression);
+                rest = after;
+            }
+        }
+    }
+    masked.push_str(rest);
+    Cow::Owned(masked)
+}
+
+fn unmask(text: Cow<'_, str>) -> String {
+    if !text.contains(BRACES.map(|(_, mask)| mask)) {
+        return text.into_owned();
+    }
+    BRACES.iter().fold(text.into_owned(), |text, (brace, mask)| {
+        text.replace(*mask, &brace.to_string())
+    })
 }
 
 /// A list or map that is still open.
@@ -221,6 +304,9 @@ struct Builder {
     anchors: HashMap<usize, Node>,
     node_count: usize,
     alias_count: usize,
+    /// Where everything stands, if it is not the file's own text.
+    stands_at: Option<Span>,
+    origin: Origin,
 }
 
 impl Builder {
@@ -235,6 +321,8 @@ impl Builder {
             anchors: HashMap::new(),
             node_count: 0,
             alias_count: 0,
+            stands_at: None,
+            origin: Origin::Literal,
         }
     }
 
@@ -257,9 +345,9 @@ impl Builder {
             Event::Scalar(text, style, anchor, tag) => {
                 let is_plain = style == ScalarStyle::Plain && !self.is_text_tag(tag.as_deref(), span, cx);
                 let scalar = Scalar {
-                    text: text.into_owned(),
                     is_plain,
-                    origin: Origin::Literal,
+                    origin: self.origin,
+                    ..Scalar::literal(unmask(text))
                 };
                 self.count(1, span, cx)?;
                 self.place(
@@ -365,6 +453,7 @@ impl Builder {
 
     fn close(&mut self, end: Span, cx: &mut Context) {
         let Some(open) = self.stack.pop() else { return };
+        let whole = self.stands_at;
         let node = match open.kind {
             Opened::List(items) => {
                 let span = extent(
@@ -374,7 +463,7 @@ impl Builder {
                     end,
                 );
                 Node {
-                    span,
+                    span: whole.unwrap_or(span),
                     kind: Kind::List(items),
                 }
             }
@@ -384,7 +473,7 @@ impl Builder {
                     entries.last().map(|e| e.value.span),
                 );
                 Node {
-                    span: extent(open.span, first, last, end),
+                    span: whole.unwrap_or_else(|| extent(open.span, first, last, end)),
                     kind: Kind::Map(entries),
                 }
             }

@@ -141,9 +141,7 @@ impl<'t> Item<'t> {
 
     /// A whole number within bounds, both inclusive. In quotes it is text, unless it was expanded.
     pub(crate) fn integer(&self, min: u64, max: u64, cx: &mut Context) -> Option<u64> {
-        let number = self
-            .scalar()
-            .filter(|scalar| scalar.is_plain || scalar.origin != Origin::Literal);
+        let number = self.scalar().filter(|scalar| scalar.is_bare());
         let Some(number) = number.and_then(|scalar| scalar.text.parse::<i128>().ok()) else {
             self.wrong_type("a whole number", cx);
             return None;
@@ -158,6 +156,19 @@ impl<'t> Item<'t> {
             return None;
         }
         u64::try_from(number).ok()
+    }
+
+    /// `true` or `false`.
+    pub(crate) fn boolean(&self, cx: &mut Context) -> Option<bool> {
+        let word = self.scalar().filter(|scalar| scalar.is_bare());
+        match word.map(|scalar| scalar.text.as_str()) {
+            Some("true" | "True" | "TRUE") => Some(true),
+            Some("false" | "False" | "FALSE") => Some(false),
+            _ => {
+                self.wrong_type("`true` or `false`", cx);
+                None
+            }
+        }
     }
 
     pub(crate) fn choice<T: Choices>(&self, cx: &mut Context) -> Option<T> {

@@ -146,11 +146,6 @@ fn cases() -> Vec<(&'static str, &'static str, String)> {
             (0..100).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect(),
         ),
         ("tab_in_indentation", "E0101", good("    source:", "\tsource:")),
-        (
-            "unquoted_expression_in_brackets",
-            "E0101",
-            good("[customers, orders]", "[${STREAMS}]"),
-        ),
         ("unquoted_star", "E0101", good("[customers, orders]", "[*]")),
         (
             "bad_indentation",
@@ -278,9 +273,9 @@ fn cases() -> Vec<(&'static str, &'static str, String)> {
         ("schedule", "E0106", good("    source:", "    every: 6h\n    source:")),
         ("tests_block", "E0106", good("version: 1", "version: 1\ntests: []")),
         (
-            "cloudquery_document",
-            "E0106",
-            "kind: source\nspec: { name: xkcd, path: cloudquery/xkcd }\n".to_owned(),
+            "cloudquery_source_without_tables_and_destinations",
+            "E0107 E0107",
+            "kind: source\nspec: { name: xkcd, path: cloudquery/xkcd, version: v1.6.0 }\n".to_owned(),
         ),
         ("bad_pipeline_name", "E0126", good("  shop:", "  \"the shop/1\":")),
         (

@@ -102,6 +102,60 @@ struct Nothing {}
 
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
+struct Plugin {
+    /// Which plugin.
+    path: String,
+    #[schemars(default)]
+    registry: Option<String>,
+    #[schemars(default)]
+    version: Option<String>,
+    #[schemars(default)]
+    otel_endpoint: Option<String>,
+    #[schemars(default)]
+    otel_endpoint_insecure: bool,
+    #[schemars(default)]
+    spec: Option<Value>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct PluginSource {
+    plugin: Plugin,
+    name: String,
+    #[schemars(default)]
+    tables: Option<Vec<String>>,
+    #[schemars(default)]
+    skip_tables: Vec<String>,
+    #[schemars(default)]
+    skip_dependent_tables: bool,
+    #[schemars(default)]
+    deterministic_cq_id: bool,
+    #[schemars(default)]
+    incremental: bool,
+    #[schemars(default)]
+    every: Option<String>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct PluginDestination {
+    plugin: Plugin,
+    #[schemars(default)]
+    migrate_force: bool,
+    #[schemars(default)]
+    key: Option<String>,
+    #[schemars(default)]
+    sync_group_id: Option<String>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct PluginTransformer {
+    plugin: Plugin,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
 struct Filter {
     /// By stream.
     rows: BTreeMap<String, Comparison>,
@@ -217,6 +271,15 @@ pub(crate) fn catalog() -> Catalog {
             ..info
         }),
     );
+    let plugin = ConnectorInfo {
+        doc: "CloudQuery's plugins.".to_owned(),
+        source: source(schema::<PluginSource>()),
+        transformer: Some(TransformerInfo {
+            spec_schema: schema::<PluginTransformer>(),
+        }),
+        destination: table(schema::<PluginDestination>()),
+    };
+    catalog.insert("cloudquery", plugin);
     let transformer = Some(TransformerInfo {
         spec_schema: schema::<Filter>(),
     });

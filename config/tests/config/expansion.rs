@@ -50,6 +50,7 @@ fn values_stand_where_they_are_named() {
         ("${secret:env:A}", "one"),
         ("${secret:env:NOPE:-dev}", "dev"),
         ("${PORT}", "5432"),
+        ("${time:2026-01-02T03:04:05Z|02.01.06}", "02.01.26"),
     ] {
         assert_eq!(expanded(written, &variables), value, "{written}");
     }
@@ -69,6 +70,21 @@ fn a_value_is_never_read_as_yaml_and_never_expanded_again() {
     ] {
         assert_eq!(expanded("${A}", &[("A", value)]), value);
     }
+}
+
+#[test]
+fn inside_brackets_an_expression_needs_no_quotes() {
+    let text = config("a").replace("[orders]", "[${A}, \"${B}\", x${B:-c}, 'ü', $${D}, \"{\"]");
+    let loaded = load_with(&text, &[("A", "one, two"), ("B", "three")]);
+    let plan = loaded.plan.unwrap();
+    let streams = ["one, two", "three", "xthree", "ü", "${D}", "{"];
+    assert_eq!(plan.pipelines[0].source.streams.include, streams);
+    // Places are those of the text as it is written.
+    let text = config("a").replace("[orders]", "[ü, ${A}, ${NOPE}]");
+    let loaded = load_with(&text, &[("A", "one")]);
+    assert_eq!(told(&loaded), "E0121 8:26 environment variable `NOPE` is not set\n");
+    let loaded = load_with(&config("a").replace("[orders]", "[${A, b]"), &[]);
+    assert!(told(&loaded).starts_with("E0101 "), "{}", told(&loaded));
 }
 
 #[test]
@@ -114,10 +130,7 @@ fn what_cannot_be_expanded_is_told_at_its_dollar() {
             "${secret:exec:pass}",
             "E0106 7:15 `${secret:exec:...}` is not available in this version\n",
         ),
-        (
-            "${time:now}",
-            "E0106 7:15 `${time:...}` is not available in this version\n",
-        ),
+        ("${time:yesterday}", "E0122 7:15 `yesterday` is no time\n"),
         (
             "${file:/nowhere}",
             "E0123 7:15 cannot read file `/nowhere`: entity not found\n",

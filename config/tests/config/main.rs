@@ -5,6 +5,7 @@
 mod arbitrary;
 mod broken;
 mod catalog;
+mod cloudquery;
 mod expansion;
 mod plans;
 mod schema;
