@@ -117,6 +117,10 @@ those columns alone. Choose a destination that can, or make the source send whol
 "The route promises at-least-once. Either the destination does: after a crash, what was written since the last commit is written
 again. Or the source reads everything anew each time, and the destination appends: what an aborted reading had brought is there twice."
 
+    E0742 "a table cannot be made without a sync"
+"`highwater migrate` makes tables from what the source says of its streams. Of a stream whose columns have types of their own
+(`overrides`), or whose key is not carried, only a sync shows what arrives. Run `highwater sync`, which makes the table as well."
+
     E0745 "a new plugin cannot be made so"
 "`highwater plugin new` makes a crate of the plugin's name, so the name is one that Cargo takes: lower-case letters, digits, `-`
 and `_`, a letter first. `--path` names a checkout of Highwater: the folder that has `plugins/sdk` in it."

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use actors::{Backoff, BatchLimits, DestinationSpec, Limits, Make, PipelineSpec, TransformerSpec};
 use api::{
-    BuildContext, Destination, DestinationOptions, Error, PlannedStream, Registry, Retry, Source, SpecError,
-    Transformer,
+    BuildContext, Destination, DestinationOptions, Error, Lane, Owner, PlannedStream, Registry, Retry, Source,
+    SpecError, Transformer,
 };
 use config::{
     Deletes, DestinationPlan, Loaded, OnSchemaChange, Part, PipelinePlan, RuntimePlan, TransformerPlan, WhenBehind,
@@ -108,6 +108,24 @@ impl Blueprint {
     /// Makes a destination, for commands that talk to it without running the pipeline.
     pub(crate) fn make_destination(&self, plan: &DestinationPlan) -> Result<Box<dyn Destination>, Error> {
         (self.destination_maker(plan))()
+    }
+
+    /// Makes what stands in front of a destination, in order.
+    pub(crate) fn make_transformers(&self, plan: &DestinationPlan) -> Result<Vec<Box<dyn Transformer>>, Error> {
+        let chain = self.plan.transformers.iter().chain(&plan.transformers);
+        chain.map(|plan| (self.transformer_maker(plan))()).collect()
+    }
+
+    /// The key of a destination's ledger.
+    pub(crate) fn lane(&self, plan: &DestinationPlan, owner: Owner) -> Lane {
+        Lane {
+            pipeline: self.id(),
+            destination: DestinationId::new(plan.name.as_str()),
+            lane: 0,
+            owner,
+            take_over: false,
+            plan_hash: self.meaning(plan),
+        }
     }
 
     /// The hash of the transformers before a destination.

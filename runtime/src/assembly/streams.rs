@@ -11,6 +11,8 @@ use crate::codes::{E0201, E0202, E0203, W0201};
 /// A selection, held against what the source has.
 #[derive(Debug)]
 pub(crate) struct Resolved {
+    /// Everything that the source has, in its order.
+    pub(crate) discovered: Vec<Arc<StreamSchema>>,
     /// The streams, in the source's order.
     pub(crate) streams: Vec<PlannedStream>,
     /// What does not fit, with the place inside the pipeline's source.
@@ -53,7 +55,11 @@ pub(crate) fn resolve(pipeline: &PipelinePlan, discovered: &[Arc<StreamSchema>])
             Finding::error(&E0202, message).hint(has(&names)),
         ));
     }
-    Resolved { streams, findings }
+    Resolved {
+        discovered: discovered.to_vec(),
+        streams,
+        findings,
+    }
 }
 
 /// The part that the findings' pointers start from.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use cloudquery::registry::HubPlugin;
 use sdk::{Kind, ServeArgs};
 
 /// A command.
@@ -20,6 +21,12 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Bring every destination to where the source stands now, then exit with a summary
     Sync(SyncArgs),
+    /// Make or alter the tables of every destination as the sources have them now. No rows are read
+    Migrate(MigrateArgs),
+    /// Try whether every source and destination is there and lets us in. Changes nothing
+    TestConnection(TestConnectionArgs),
+    /// List the streams that the sources have
+    Streams(StreamsArgs),
     /// Show how the pipelines of a running runtime stand
     Status(StatusArgs),
     /// Read streams again for some destinations of a running pipeline, while everything else goes on
@@ -31,8 +38,8 @@ pub(crate) enum Command {
     /// Look at the stored checkpoints
     #[command(subcommand)]
     State(StateCommand),
-    /// Be a plugin of CloudQuery's protocol
-    #[command(subcommand)]
+    /// CloudQuery's plugins: those that are installed, and be one
+    #[command(subcommand, visible_alias = "plugins")]
     Plugin(PluginCommand),
     /// Print the JSON Schema of the configuration
     Schema(SchemaArgs),
@@ -140,6 +147,42 @@ pub(crate) struct SyncArgs {
     pub(crate) take_over: bool,
 }
 
+/// Options of `migrate`.
+#[derive(Debug, Args)]
+pub(crate) struct MigrateArgs {
+    /// Configuration files, instead of --config
+    #[arg(value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Only these pipelines
+    #[arg(long, value_name = "NAME")]
+    pub(crate) pipeline: Vec<String>,
+}
+
+/// Options of `test-connection`.
+#[derive(Debug, Args)]
+pub(crate) struct TestConnectionArgs {
+    /// Configuration files, instead of --config
+    #[arg(value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Only these pipelines
+    #[arg(long, value_name = "NAME")]
+    pub(crate) pipeline: Vec<String>,
+}
+
+/// Options of `streams`.
+#[derive(Debug, Args)]
+pub(crate) struct StreamsArgs {
+    /// Configuration files, instead of --config
+    #[arg(value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Only the sources of these pipelines
+    #[arg(long, value_name = "NAME")]
+    pub(crate) pipeline: Vec<String>,
+    /// With the columns of each
+    #[arg(long)]
+    pub(crate) schema: bool,
+}
+
 /// Options of `status`.
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
@@ -233,6 +276,34 @@ pub(crate) enum PluginCommand {
     Serve(PluginServeArgs),
     /// Write a crate with a plugin of your own in Rust: a sample that works, its tests, and how to go on
     New(PluginNewArgs),
+    /// List the plugins that are installed beside the configuration
+    List,
+    /// Install plugins from a file or a mirror, and print the sum to pin each with
+    Install(PluginInstallArgs),
+    /// Start a plugin, and try whether it does what the protocol asks of it
+    Check(PluginCheckArgs),
+}
+
+/// Options of `plugin install`.
+#[derive(Debug, Args)]
+pub(crate) struct PluginInstallArgs {
+    /// Which, as `KIND/TEAM/NAME@VERSION`: `source/cloudquery/xkcd@v1.6.0` [default: those of the configuration]
+    #[arg(value_name = "PLUGIN", value_parser = parse_plugin)]
+    pub(crate) plugins: Vec<HubPlugin>,
+    /// Where from: an executable or an archive, a directory, or a base URL [default: the mirror of the configuration]
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) from: Option<String>,
+}
+
+/// Options of `plugin check`.
+#[derive(Debug, Args)]
+pub(crate) struct PluginCheckArgs {
+    /// The plugin's executable
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Its own settings, as JSON
+    #[arg(long, value_name = "JSON", value_parser = parse_json)]
+    pub(crate) spec: Option<serde_json::Value>,
 }
 
 /// Options of `plugin serve`. CloudQuery's runtime gives all of them but the first two.
@@ -292,6 +363,15 @@ pub(crate) struct CompletionArgs {
     pub(crate) shell: Shell,
 }
 
+fn parse_plugin(text: &str) -> Result<HubPlugin, String> {
+    HubPlugin::parse(text)
+        .ok_or_else(|| "expected `KIND/TEAM/NAME@VERSION`, such as `source/cloudquery/xkcd@v1.6.0`".to_owned())
+}
+
+fn parse_json(text: &str) -> Result<serde_json::Value, String> {
+    serde_json::from_str(text).map_err(|error| format!("expected JSON: {error}"))
+}
+
 fn parse_interval(text: &str) -> Result<Duration, String> {
     match config::parse_duration(text) {
         Some(duration) if duration >= Duration::from_millis(100) => Ok(duration),
@@ -321,6 +401,9 @@ impl Command {
             Command::Validate(_) => "validate",
             Command::Run(_) => "run",
             Command::Sync(_) => "sync",
+            Command::Migrate(_) => "migrate",
+            Command::TestConnection(_) => "test-connection",
+            Command::Streams(_) => "streams",
             Command::Status(_) => "status",
             Command::Resync(_) => "resync",
             Command::Verify(_) => "verify",
@@ -329,6 +412,9 @@ impl Command {
             Command::State(StateCommand::Export) => "state export",
             Command::Plugin(PluginCommand::Serve(_)) => "plugin serve",
             Command::Plugin(PluginCommand::New(_)) => "plugin new",
+            Command::Plugin(PluginCommand::List) => "plugin list",
+            Command::Plugin(PluginCommand::Install(_)) => "plugin install",
+            Command::Plugin(PluginCommand::Check(_)) => "plugin check",
             Command::Schema(_) => "schema",
             Command::Explain(_) => "explain",
             Command::Completion(_) => "completion",

@@ -9,9 +9,9 @@ use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args, Parser, ValueEnum};
 
 pub(crate) use commands::{
-    Command, CompletionArgs, ExplainArgs, ForgetArgs, InitArgs, PluginCommand, PluginNewArgs, PluginServeArgs,
-    QuickstartArgs, ResyncArgs, RunArgs, SchemaArgs, StateCommand, StatusArgs, SyncArgs, Until, ValidateArgs,
-    VerifyArgs,
+    Command, CompletionArgs, ExplainArgs, ForgetArgs, InitArgs, MigrateArgs, PluginCheckArgs, PluginCommand,
+    PluginInstallArgs, PluginNewArgs, PluginServeArgs, QuickstartArgs, ResyncArgs, RunArgs, SchemaArgs, StateCommand,
+    StatusArgs, StreamsArgs, SyncArgs, TestConnectionArgs, Until, ValidateArgs, VerifyArgs,
 };
 
 /// Keeps destinations in step with a source, all the time.

@@ -1,6 +1,5 @@
 //! `highwater forget`: removes what was left behind for a pipeline. Rows stay.
 
-use api::Lane;
 use model::{DestinationId, PipelineId};
 use serde_json::json;
 use state::{StateStore, Stored};
@@ -33,7 +32,7 @@ pub(super) async fn forget(cx: &Cx, args: ForgetArgs) -> Ended {
         removed.extend(blueprint.source.forget(&pipeline).await?);
     }
     for destination in &destinations {
-        let lane = lane(&blueprint, destination);
+        let lane = blueprint.lane(destination, owner());
         removed.extend(blueprint.make_destination(destination)?.forget(&lane).await?);
     }
     if whole {
@@ -94,17 +93,6 @@ fn say_plan(cx: &Cx, args: &ForgetArgs, destinations: &[&config::DestinationPlan
             .say("  in the state directory: all checkpoints of the pipeline");
     }
     cx.terminal.say("  the next run reads everything again");
-}
-
-fn lane(blueprint: &Blueprint, destination: &config::DestinationPlan) -> Lane {
-    Lane {
-        pipeline: blueprint.id(),
-        destination: DestinationId::new(destination.name.as_str()),
-        lane: 0,
-        owner: owner(),
-        take_over: false,
-        plan_hash: blueprint.meaning(destination),
-    }
 }
 
 /// A destination that holds nothing is a new one.

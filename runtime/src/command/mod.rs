@@ -4,6 +4,7 @@ mod completion;
 mod explain;
 mod forget;
 mod init;
+mod migrate;
 mod plugin;
 mod quickstart;
 #[cfg(test)]
@@ -14,7 +15,9 @@ mod schema;
 mod serve;
 mod state;
 mod status;
+mod streams;
 mod sync;
+mod test_connection;
 mod validate;
 mod verify;
 mod version;
@@ -23,6 +26,7 @@ use std::process::ExitCode;
 
 use crate::cli::{Cli, Command, Global, PluginCommand};
 use crate::codes;
+use crate::configuration::Configuration;
 use crate::envelope::Envelope;
 use crate::exit::{Ended, Exit, Failure, Stop};
 use crate::logging::{self, Wish};
@@ -64,12 +68,18 @@ fn dispatch(cx: &Cx, command: Command) -> Ended {
         Command::Validate(args) => validate::validate(cx, &args),
         Command::Run(args) => cx.block_on(run::run(cx, args)),
         Command::Sync(args) => cx.block_on(sync::sync(cx, args)),
+        Command::Migrate(args) => cx.block_on(migrate::migrate(cx, args)),
+        Command::TestConnection(args) => cx.block_on(test_connection::test_connection(cx, args)),
+        Command::Streams(args) => cx.block_on(streams::streams(cx, args)),
         Command::Status(args) => cx.block_on(status::status(cx, args)),
         Command::Resync(args) => cx.block_on(resync::resync(cx, args)),
         Command::Verify(args) => cx.block_on(verify::verify(cx, args)),
         Command::Forget(args) => cx.block_on(forget::forget(cx, args)),
         Command::Plugin(PluginCommand::Serve(args)) => cx.block_on(plugin::serve(cx, args)),
         Command::Plugin(PluginCommand::New(args)) => plugin::new(cx, args),
+        Command::Plugin(PluginCommand::List) => plugin::list(cx),
+        Command::Plugin(PluginCommand::Install(args)) => cx.block_on(plugin::install(cx, args)),
+        Command::Plugin(PluginCommand::Check(args)) => cx.block_on(plugin::check(cx, args)),
         Command::State(command) => state::state(cx, &command),
         Command::Schema(args) => schema::schema(cx, &args),
         Command::Explain(args) => explain::explain(cx, &args),
@@ -110,6 +120,27 @@ impl Cx {
     fn answer_json(&self, is_ok: bool, result: serde_json::Value) {
         self.terminal
             .answer(Envelope::result(self.name, is_ok, result).render());
+    }
+
+    /// Prints an answer in the envelope, with what was found in the configuration.
+    fn answer_findings(&self, is_ok: bool, configuration: &Configuration, result: serde_json::Value) {
+        let envelope = Envelope {
+            summary: Some(configuration.loaded.summary(configuration.elapsed)),
+            findings: configuration.loaded.findings(),
+            ..Envelope::result(self.name, is_ok, result)
+        };
+        self.terminal.answer(envelope.render());
+    }
+
+    /// Says what went wrong with a part of the configuration, beside an answer.
+    fn say_error(&self, name: &str, error: &api::Error) {
+        let code = self.terminal.paint_err().bad(&format!("error[{}]:", error.code()));
+        let hint = error
+            .remedy()
+            .map(|hint| format!("\n  hint: {hint}"))
+            .unwrap_or_default();
+        self.terminal
+            .complain(format!("{code} {name}: {}{hint}", error.chain()));
     }
 
     fn say_failure(&self, failure: &Failure) {

@@ -1,10 +1,11 @@
 //! `highwater sync`: one bounded pass.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use actors::PipelineStatus;
+use actors::{DestinationStatus, PipelineStatus};
 use serde_json::{Value, json};
 
 use super::run::{not_caught_up, start};
@@ -116,6 +117,7 @@ fn summary(before: &[PipelineStatus], after: &[PipelineStatus], elapsed: Duratio
                 "rows": end.rows,
                 "durable": end.durable,
                 "errors": end.errors,
+                "tables": tables(ended, end),
                 "code": trouble.map(|trouble| trouble.code.as_str()),
                 "error": trouble.map(|trouble| trouble.error.as_str()),
                 "elapsed_seconds": elapsed.as_secs_f64(),
@@ -123,6 +125,32 @@ fn summary(before: &[PipelineStatus], after: &[PipelineStatus], elapsed: Duratio
         }
     }
     lines
+}
+
+/// By table: rows that are durable, and what went wrong with it at the source. One that failed is there without rows, too.
+fn tables(pipeline: &PipelineStatus, destination: &DestinationStatus) -> Value {
+    let rows = &destination.rows_by_stream;
+    let trouble = &pipeline.trouble_by_stream;
+    let names: BTreeSet<&String> = pipeline
+        .streams
+        .iter()
+        .map(|stream| &stream.stream)
+        .chain(rows.keys())
+        .chain(trouble.keys())
+        .collect();
+    let one = |name: &String| {
+        let trouble = trouble.get(name).copied().unwrap_or_default();
+        json!({
+            "rows": rows.get(name).copied().unwrap_or_default(),
+            "errors": trouble.errors,
+            "warnings": trouble.warnings,
+        })
+    };
+    names
+        .into_iter()
+        .map(|name| (name.clone(), one(name)))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
 fn write_summary(path: &Path, summary: &[Value]) -> Result<(), Failure> {

@@ -16,7 +16,7 @@ mod store;
 
 pub(crate) use caught_up::Goal;
 pub(crate) use jobs::{JobError, JobState, JobView};
-pub(crate) use look::{look_at_all, report, report_error};
+pub(crate) use look::{Looked, look_at_all, report, report_error};
 pub(crate) use pipelines::Running;
 pub(crate) use session::{Options, Session};
 pub(crate) use store::{open_store, owner};

@@ -3,6 +3,7 @@
 
 mod admin;
 mod cloudquery;
+mod cloudquery_config;
 mod foreign;
 mod offline;
 mod runs;

@@ -129,6 +129,27 @@ fn changed_transformers_ask_for_a_resync_and_a_renamed_one_does_not() {
     ));
     site.expect(&["sync"], 0);
     site.configure(CONFIG);
+    // Nor does a migration make the rows pass for those of the new ones.
+    let text = site.expect(&["migrate"], 2);
+    assert!(
+        text.contains("E0704") && text.contains("highwater resync shop"),
+        "{text}"
+    );
     let text = site.expect(&["sync"], 1);
     assert!(text.contains("E0704"), "{text}");
+}
+
+#[test]
+fn migrate_makes_tables_and_moves_no_checkpoint() {
+    let site = Site::new();
+    site.expect(&["migrate"], 0);
+    let copied = |sql: &str| site.copy().query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(copied("SELECT count(*) FROM orders"), 0);
+    site.expect(&["sync"], 0);
+    site.assert_equal();
+    site.expect(&["migrate"], 0);
+    assert_eq!(copied("SELECT count(*) FROM orders"), 200);
+    site.source().execute_batch("DELETE FROM orders WHERE id = 7").unwrap();
+    site.expect(&["sync"], 0);
+    site.assert_equal();
 }
