@@ -411,3 +411,19 @@ fn caught<T>(work: impl FnOnce() -> sled::Result<T>) -> Result<T, Failure> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    /// A name that leads nowhere looks as a file does that is removed between the listing and its turn.
+    #[test]
+    fn files_that_go_away_while_files_are_synced_are_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("1"), "stays").unwrap();
+        std::os::unix::fs::symlink(dir.path().join("gone"), dir.path().join("2")).unwrap();
+        sync_all_below(dir.path()).unwrap();
+    }
+}
