@@ -47,7 +47,7 @@ fn parse(when: &str, now: Timestamp) -> Option<Zoned> {
 fn span(text: &str) -> Option<Span> {
     let words = text.split(|c: char| c.is_whitespace() || c == ',');
     let words: Vec<&str> = words.filter(|word| !word.is_empty() && *word != "and").collect();
-    if words.is_empty() || words.len() % 2 != 0 {
+    if words.is_empty() || !words.len().is_multiple_of(2) {
         return None;
     }
     let mut sum = Span::new();

@@ -21,7 +21,7 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Bring every destination to where the source stands now, then exit with a summary
     Sync(SyncArgs),
-    /// Make or alter the tables of every destination as the sources have them now. No rows are read
+    /// Make the tables of every destination as the sources have them now, and alter those that follow no log. No rows are read
     Migrate(MigrateArgs),
     /// Try whether every source and destination is there and lets us in. Changes nothing
     TestConnection(TestConnectionArgs),

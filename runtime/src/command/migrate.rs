@@ -1,7 +1,7 @@
 //! `highwater migrate`: the tables of every destination as the sources have them now, without a row.
 //!
-//! A source with a log may still hold changes from before a column came. They have the older shape, so a destination that pauses at a lost
-//! column refuses them after its table was altered here; a run without `migrate` alters it in the log's order.
+//! A table that follows a log is left alone: changes of an older shape may be on their way, and those that follow alter it in the log's
+//! order. What such a destination does not hold yet is made.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -60,11 +60,19 @@ pub(super) async fn migrate(cx: &Cx, args: MigrateArgs) -> Ended {
     Ok(exit)
 }
 
-/// What became of one destination: its tables.
+/// What became of one destination.
 struct Migrated {
     pipeline: String,
     destination: String,
-    outcome: Result<Vec<String>>,
+    outcome: Result<Tables>,
+}
+
+/// Tables of a destination, by what was done.
+#[derive(Default)]
+struct Tables {
+    made: Vec<String>,
+    /// They follow a log.
+    left: Vec<String>,
 }
 
 impl Migrated {
@@ -74,9 +82,18 @@ impl Migrated {
         }
         let name = format!("{}/{}", self.pipeline, self.destination);
         match &self.outcome {
-            Ok(tables) => {
-                let tables = format!("{}: {}", figures::counted(tables.len(), "table"), tables.join(", "));
-                cx.terminal.step("Migrated", format!("{name}, {tables}"));
+            Ok(Tables { made, left }) => {
+                if !made.is_empty() || left.is_empty() {
+                    let tables = format!("{}: {}", figures::counted(made.len(), "table"), made.join(", "));
+                    cx.terminal.step("Migrated", format!("{name}, {tables}"));
+                }
+                if !left.is_empty() {
+                    let tables = format!("{}: {}", figures::counted(left.len(), "table"), left.join(", "));
+                    cx.terminal.step(
+                        "Left",
+                        format!("{name}, {tables}; the changes themselves alter what follows a log"),
+                    );
+                }
             }
             Err(error) => cx.say_error(&name, error),
         }
@@ -88,7 +105,8 @@ impl Migrated {
             "pipeline": self.pipeline,
             "destination": self.destination,
             "ok": error.is_none(),
-            "tables": self.outcome.as_ref().ok(),
+            "tables": self.outcome.as_ref().ok().map(|tables| &tables.made),
+            "left": self.outcome.as_ref().ok().map(|tables| &tables.left),
             "code": error.map(Error::code),
             "error": error.map(Error::chain),
             "hint": error.and_then(Error::remedy),
@@ -96,28 +114,23 @@ impl Migrated {
     }
 }
 
-async fn migrate_one(looked: &Looked, plan: &DestinationPlan) -> Result<Vec<String>> {
+async fn migrate_one(looked: &Looked, plan: &DestinationPlan) -> Result<Tables> {
     let blueprint = &looked.blueprint;
     let schemas = schemas(looked)?;
-    let mut transformers = blueprint.make_transformers(plan)?;
-    let mut behind = Vec::new();
-    for schema in schemas {
-        behind.extend(transformed(schema, &mut transformers).await?);
-    }
     let mut destination = blueprint.make_destination(plan)?;
-    let outcome = make_tables(blueprint, plan, destination.as_mut(), &behind).await;
+    let outcome = make_tables(blueprint, plan, destination.as_mut(), schemas).await;
     // What failed is what is worth telling.
     let closed = destination.close().await;
-    outcome.and(closed)?;
-    Ok(behind.iter().map(|schema| schema.stream().to_string()).collect())
+    let tables = outcome?;
+    closed.map(|()| tables)
 }
 
 async fn make_tables(
     blueprint: &Blueprint,
     plan: &DestinationPlan,
     destination: &mut dyn Destination,
-    schemas: &[Arc<StreamSchema>],
-) -> Result<()> {
+    schemas: Vec<Arc<StreamSchema>>,
+) -> Result<Tables> {
     let lane = blueprint.lane(plan, owner());
     let holds = destination.open(&lane).await?;
     // A commit says whose meaning the rows have, and these would get another one.
@@ -133,20 +146,29 @@ async fn make_tables(
         );
         return Err(Error::new(OTHER_PLAN, Retry::Never, message).hint(hint));
     }
+    let has_log = !blueprint.source.capabilities().rereads;
+    let mut transformers = blueprint.make_transformers(plan)?;
+    let mut tables = Tables::default();
     for schema in schemas {
-        let control = Control::Schema {
-            schema: Arc::clone(schema),
-        };
-        destination
-            .write(Arc::new(ChangeSet::control(Delta::none(), control)))
-            .await?;
+        let follows_log = has_log && held.streams.contains_key(schema.stream());
+        for schema in transformed(schema, &mut transformers).await? {
+            let name = schema.stream().to_string();
+            if follows_log {
+                tables.left.push(name);
+                continue;
+            }
+            let control = ChangeSet::control(Delta::none(), Control::Schema { schema });
+            destination.write(Arc::new(control)).await?;
+            tables.made.push(name);
+        }
     }
     // What it holds of rows is what it held.
     let at = CommitPoint {
         delta: &Delta::none(),
         checkpoint: &held,
     };
-    destination.commit(at).await
+    destination.commit(at).await?;
+    Ok(tables)
 }
 
 /// The schemas of the streams as a run would send them.

@@ -153,3 +153,26 @@ fn migrate_makes_tables_and_moves_no_checkpoint() {
     site.expect(&["sync"], 0);
     site.assert_equal();
 }
+
+#[test]
+fn migrate_leaves_to_the_log_what_follows_one() {
+    let site = Site::new();
+    site.expect(&["sync"], 0);
+    // A change of the older shape is on its way when the table is altered.
+    let changes = "DELETE FROM orders WHERE id = 7;
+        ALTER TABLE orders ADD COLUMN note TEXT;
+        UPDATE orders SET note = 'new' WHERE id = 8;
+        CREATE TABLE refunds (id INTEGER PRIMARY KEY, amount REAL)";
+    site.source().execute_batch(changes).unwrap();
+    site.configure(&CONFIG.replace("[customers, orders]", "[customers, orders, refunds]"));
+    let text = site.expect(&["migrate"], 0);
+    assert!(
+        text.contains("Migrated shop/copy, 1 table: refunds")
+            && text.contains("Left shop/lake, 2 tables: customers, orders"),
+        "{text}"
+    );
+    site.expect(&["sync"], 0);
+    site.assert_equal();
+    let notes = "SELECT count(*) FROM orders WHERE note = 'new'";
+    assert_eq!(site.copy().query_row(notes, [], |row| row.get::<_, i64>(0)).unwrap(), 1);
+}
