@@ -61,6 +61,7 @@ impl Source for Generator {
             unavailable: false,
             is_bounded: false,
             rereads: false,
+            cursors_elsewhere: false,
         }
     }
 

@@ -113,6 +113,11 @@ this is meant."
 "The source may send rows of which not every value is known (such as an unchanged large text), and this destination cannot leave
 those columns alone. Choose a destination that can, or make the source send whole rows."
 
+    W0502 "cursors can run ahead of rows"
+"A destination plugin keeps the cursors of the source (`state_backend`), as under CloudQuery. It moves them when the source plugin says so,
+not when the rows are durable: after a crash a cursor can be behind rows that no destination has. Leave `state_backend` out, and the
+cursors lie in the state directory and never run ahead."
+
     N0502 "rows may be doubled"
 "The route promises at-least-once. Either the destination does: after a crash, what was written since the last commit is written
 again. Or the source reads everything anew each time, and the destination appends: what an aborted reading had brought is there twice."

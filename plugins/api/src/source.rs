@@ -91,6 +91,8 @@ pub struct SourceCapabilities {
     pub is_bounded: bool,
     /// Whether it has no log and reads all rows anew each time: what it does not meet again is gone.
     pub rereads: bool,
+    /// Whether its position lies where no checkpoint reaches, and may be ahead of the rows after a crash.
+    pub cursors_elsewhere: bool,
 }
 
 /// An opened source.

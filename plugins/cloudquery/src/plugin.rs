@@ -34,6 +34,7 @@ const CONNECTION_WINDOW: u32 = 16 << 20;
 pub(crate) struct Plugin {
     name: String,
     timeout: Duration,
+    address: String,
     channel: Channel,
     process: Option<Process>,
     /// Where its socket lies; goes with it.
@@ -106,7 +107,7 @@ impl Plugin {
             Registry::Grpc => {
                 let address = Address::Tcp(spec.path.clone());
                 let channel = reach(name, &address, None, spec.start_timeout).await?;
-                return Plugin::new(name, spec, channel, None, None).checked().await;
+                return Plugin::new(name, spec, &address, channel, None, None).checked().await;
             }
             Registry::Local => base.join(&spec.path),
             Registry::Cloudquery => registry::executable(kind, name, spec, base).await?,
@@ -141,12 +142,15 @@ impl Plugin {
         };
         let process = Process::start(&program).map_err(cannot_start)?;
         let channel = reach(name, &address, Some(&process), spec.start_timeout).await?;
-        Plugin::new(name, spec, channel, Some(process), folder).checked().await
+        Plugin::new(name, spec, &address, channel, Some(process), folder)
+            .checked()
+            .await
     }
 
     fn new(
         name: &str,
         spec: &PluginSpec,
+        address: &Address,
         channel: Channel,
         process: Option<Process>,
         folder: Option<Folder>,
@@ -154,6 +158,7 @@ impl Plugin {
         Plugin {
             name: name.to_owned(),
             timeout: spec.timeout,
+            address: address.shown(),
             channel,
             process,
             _folder: folder,
@@ -178,6 +183,11 @@ impl Plugin {
     /// The plugin's name in messages.
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Where it listens, for another plugin that dials it.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
     }
 
     /// The longest that one answer may take.

@@ -8,7 +8,7 @@ use config::{Deletes, DestinationPlan, Finding, Loaded, Part, PipelinePlan, Writ
 
 use super::blueprint::{build_context, destination_options};
 use super::guarantee;
-use crate::codes::{E0502, N0201, N0502, W0501};
+use crate::codes::{E0502, N0201, N0502, W0501, W0502};
 
 /// Adds to a configuration what its connectors have to say about it.
 pub(crate) fn check(loaded: &mut Loaded, registry: &Registry) {
@@ -116,6 +116,16 @@ impl Checker<'_> {
             self.report(&part, "/connector", "", Finding::error(&E0502, message));
         }
         let promised = guarantee::of_route(sends, &can, options.write);
+        if sends.cursors_elsewhere {
+            let message = format!("after a crash `{name}` can lack rows: the source's cursors can run ahead of them");
+            let finding = Finding::warning(&W0502, message);
+            self.report(
+                &part,
+                "/connector",
+                "",
+                finding.hint("leave `state_backend` out of the source's spec"),
+            );
+        }
         if promised == Guarantee::AtLeastOnce {
             let message = format!("destination `{name}` may get rows twice after a crash");
             self.report(&part, "/connector", "", Finding::note(&N0502, message));

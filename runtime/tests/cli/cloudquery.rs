@@ -53,7 +53,11 @@ fn count(site: &Site, table: &str) -> i64 {
 
 /// Rows of a table in the destination plugin's file: one column of each.
 fn theirs(site: &Site, table: &str, column: &str) -> Vec<String> {
-    let text = std::fs::read_to_string(site.path().join("theirs")).unwrap();
+    theirs_of(site, "theirs", table, column)
+}
+
+fn theirs_of(site: &Site, file: &str, table: &str, column: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(site.path().join(file)).unwrap();
     let row = |line: &str| {
         let row: Value = serde_json::from_str(line).unwrap();
         (row[0] == table).then(|| row[2][column].as_str().unwrap().to_owned())
@@ -241,6 +245,94 @@ fn incremental_table_brings_only_what_is_new_and_a_failed_sync_moves_no_cursor()
         ["name 0 d", "name 1 d", "name 2 d"],
         "the others are read anew"
     );
+}
+
+#[test]
+fn destination_plugin_keeps_the_cursors_if_that_is_asked() {
+    let data = |version: &str, events: i64| json!({"events": events, "version": version, "begins": "begins"});
+    let Some(site) = site(&data(" a", 3)) else {
+        return;
+    };
+    let backend = "state_backend: { table: cursors, plugin: { registry: local, path: ./python-destination, spec: { file: ./state } } }";
+    let with_backend = pipeline().option("incremental: true").option(backend);
+    site.configure(&with_backend.to_string());
+    let text = site.expect(&["validate"], 0);
+    assert!(
+        text.contains("W0502") && text.contains("after a crash `copy` can lack rows"),
+        "{text}"
+    );
+    let begins = || std::fs::read_to_string(site.path().join("begins")).unwrap();
+    // Tables that somebody lacks are read whole, whatever a cursor says.
+    site.expect(&["sync"], 0);
+    assert!(!site.path().join("state").exists() || theirs_of(&site, "state", "cursors", "value").is_empty());
+    change(&site, &data(" b", 4));
+    site.expect(&["sync"], 0);
+    assert_eq!(theirs_of(&site, "state", "cursors", "value"), ["4"]);
+    change(&site, &data(" c", 6));
+    site.expect(&["sync"], 0);
+    assert_eq!(begins(), "0\n0\n4\n");
+    let expected = [
+        "event 0 b",
+        "event 1 b",
+        "event 2 b",
+        "event 3 b",
+        "event 4 c",
+        "event 5 c",
+    ];
+    assert_eq!(events(&site), expected);
+    assert_eq!(theirs(&site, "events", "name"), expected);
+    plugins_are_gone(&site);
+}
+
+#[test]
+fn shards_divide_the_tables_of_a_source() {
+    let site = Site::new();
+    // Our own source, as a plugin.
+    let plugin = site.path().join("highwater-source-sqlite");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_highwater"), plugin).unwrap();
+    let tables = ["customers", "orders", "a", "b", "c", "d"];
+    for table in &tables[2..] {
+        let sql = format!("CREATE TABLE {table} (id INTEGER PRIMARY KEY); INSERT INTO {table} VALUES (1)");
+        site.source().execute_batch(&sql).unwrap();
+    }
+    let pipeline = |number: u32| {
+        format!(
+            "  part{number}:
+    source:
+      connector: cloudquery
+      spec:
+        plugin: {{ registry: local, path: ./highwater-source-sqlite, spec: {{ path: ./shop.db }} }}
+        name: shop
+        shard: {number}/2
+      streams: [\"*\"]
+    destinations:
+      copy{number}: {{ connector: sqlite, spec: {{ path: ./copy{number}.db }}, write: upsert, deletes: ignore }}
+"
+        )
+    };
+    let [one, two] = [1, 2].map(pipeline);
+    site.configure(&format!("version: 1\npipelines:\n{one}{two}"));
+    site.expect(&["sync"], 0);
+    let has = |number: u32, table: &str| {
+        let copy = Connection::open(site.path().join(format!("copy{number}.db"))).unwrap();
+        let sql = format!("SELECT count(*), min(_cq_source_name) FROM {table}");
+        copy.query_row(&sql, [], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, Option<String>>(1)?))
+        })
+        .unwrap()
+    };
+    let mut of_first = 0;
+    for table in tables {
+        let [(one, _), (two, _)] = [1, 2].map(|number| has(number, table));
+        assert!(
+            (one == 0) != (two == 0),
+            "{table} is in both shards or in none: {one}, {two}"
+        );
+        let number = if one == 0 { 2 } else { 1 };
+        assert_eq!(has(number, table).1, Some(format!("shop_{number}_2")));
+        of_first += usize::from(number == 1);
+    }
+    assert!((1..tables.len()).contains(&of_first), "one shard has everything");
 }
 
 #[test]

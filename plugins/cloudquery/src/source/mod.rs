@@ -11,6 +11,8 @@
 //!   sync brings of it are changes in the log, behind the mark of the last complete sync. The cursors become visible to a later
 //!   process together with the mark of the sync that moved them, so they never run ahead of rows. A plugin that sends checkpoints
 //!   moves them inside the sync (`reader::checkpoints`).
+//! - Where a destination plugin keeps the cursors, nobody here knows where a sync begins. The plugin is told of them only when every
+//!   destination has all rows of its tables, and what it brings then is never taken for a whole table.
 //! - Rows get `_cq_sync_time` and `_cq_source_name` in front, as CloudQuery's own runtime adds them.
 
 mod control;
@@ -34,7 +36,7 @@ use api::{
 };
 use async_trait::async_trait;
 use model::{Checkpoint, Mark, Order, Partition, StreamId, StreamSchema, StreamState};
-use proto::plugin_v3::get_tables;
+use proto::plugin_v3::{get_tables, sync};
 use proto::{Decoder, Table, TableCodec};
 use tokio::time::Instant;
 
@@ -58,7 +60,8 @@ impl SourceConnector for CloudQuerySourceConnector {
     type Spec = CloudQuerySourceSpec;
 
     fn build(spec: CloudQuerySourceSpec, cx: &BuildContext) -> Result<Box<dyn Source>, SpecError> {
-        spec.plugin().check()?;
+        spec.check()?;
+        let spec = spec.named();
         Ok(Box::new(CloudQuerySource {
             starter: Starter {
                 base: cx.base_dir.clone(),
@@ -82,6 +85,7 @@ fn can(spec: &CloudQuerySourceSpec) -> SourceCapabilities {
         unavailable: false,
         is_bounded: spec.every().is_none(),
         rereads: true,
+        cursors_elsewhere: spec.state_backend().is_some(),
     }
 }
 
@@ -131,6 +135,13 @@ struct Starter {
     incremental: Arc<Mutex<BTreeSet<StreamId>>>,
 }
 
+/// A destination plugin that keeps the cursors of a source plugin.
+struct StateBackend {
+    plugin: Plugin,
+    /// What the source plugin is told.
+    options: sync::BackendOptions,
+}
+
 impl Starter {
     fn spare(&self) -> MutexGuard<'_, Option<Plugin>> {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner)
@@ -143,6 +154,21 @@ impl Starter {
             Some(plugin) => Ok(plugin),
             None => Plugin::start(Kind::Source, self.spec.source_name(), self.spec.plugin(), &self.base).await,
         }
+    }
+
+    /// The destination plugin that keeps the cursors, if one does.
+    async fn state_backend(&self) -> Result<Option<StateBackend>, Error> {
+        let Some(spec) = self.spec.state_backend() else {
+            return Ok(None);
+        };
+        let name = format!("{} (state backend)", spec.plugin().name());
+        let plugin = Plugin::start(Kind::Destination, &name, spec.plugin(), &self.base).await?;
+        plugin.init(spec.plugin(), false).await?;
+        let options = sync::BackendOptions {
+            table_name: spec.table().to_owned(),
+            connection: plugin.address().to_owned(),
+        };
+        Ok(Some(StateBackend { plugin, options }))
     }
 
     /// A plugin whose client is made.

@@ -20,6 +20,7 @@ use proto::{ConvertError, TableCodec};
 pub(super) use checkpoints::are_of_newest_read;
 use checkpoints::end_of_read;
 
+use super::StateBackend;
 use super::flow::{Flow, Next, Run};
 use super::messages::{Message, Messages};
 use super::tries::Tries;
@@ -50,6 +51,8 @@ pub(super) struct Sync {
     /// There as long as a sync goes on.
     plugin: Option<SharedPlugin>,
     backend: Option<Backend>,
+    /// There instead of `backend`, as long as a sync goes on.
+    state_backend: Option<StateBackend>,
     tries: Tries,
     /// Syncs of the schedule that failed in a row.
     failures: u32,
@@ -57,6 +60,10 @@ pub(super) struct Sync {
     run: Option<Running>,
     /// Built and not handed out yet.
     ready: VecDeque<Ready>,
+    /// The newest checkpoint of this sync that was handed out.
+    handed_out: Option<Checkpoint>,
+    /// Why the sync broke. It is told when what was handed out is durable.
+    broken: Option<Error>,
 }
 
 /// Values to be kept, by their names.
@@ -120,11 +127,14 @@ impl Sync {
             flow,
             plugin: None,
             backend: None,
+            state_backend: None,
             tries,
             failures: 0,
             cx,
             run: None,
             ready: VecDeque::new(),
+            handed_out: None,
+            broken: None,
         }
     }
 
@@ -137,7 +147,11 @@ impl Sync {
         if self.plugin.is_none() {
             self.plugin = Some(Arc::new(self.starter.start(false).await?));
         }
-        if self.spec.incremental() && self.backend.is_none() {
+        if self.spec.state_backend().is_some() {
+            if self.state_backend.is_none() {
+                self.state_backend = self.starter.state_backend().await?;
+            }
+        } else if self.spec.incremental() && self.backend.is_none() {
             let backend = Backend::start().await.map_err(|source| Error::Backend {
                 plugin: self.spec.source_name().to_owned(),
                 source,
@@ -165,13 +179,16 @@ impl Sync {
         let is_held = may_go_on && self.flow.state().is_live_everywhere(streams);
         let stored = is_held.then(|| self.cx.kept.get(CURSORS)).flatten();
         let began_in_log = self.flow.state().has_turned();
-        let goes_on = self.backend.is_some() && is_held && (stored.is_some() || began_in_log);
+        let goes_on = match &self.state_backend {
+            Some(_) => is_held,
+            None => self.backend.is_some() && is_held && (stored.is_some() || began_in_log),
+        };
         if let Some(backend) = &self.backend {
             backend.begin(stored.as_deref().unwrap_or_default());
         }
         Some(Running {
             run,
-            messages: Messages::start(Arc::clone(plugin), self.request()),
+            messages: Messages::start(Arc::clone(plugin), self.request(goes_on)),
             has_turned: false,
             has_checkpoint: false,
             begun: Vec::new(),
@@ -199,6 +216,7 @@ impl Sync {
                 Next::End => return Ok(false),
                 Next::Ready => {
                     self.start().await?;
+                    self.handed_out = None;
                     self.run = self.flow.take().and_then(|run| self.running(run));
                     return Ok(self.run.is_some());
                 }
@@ -221,15 +239,17 @@ impl Sync {
         }
     }
 
-    fn request(&self) -> sync::Request {
+    fn request(&self, goes_on: bool) -> sync::Request {
+        let elsewhere = self.state_backend.as_ref().filter(|_| goes_on);
+        let elsewhere = elsewhere.map(|backend| backend.options.clone());
         sync::Request {
             tables: self.planned.keys().map(|stream| stream.name().to_owned()).collect(),
             skip_tables: Vec::new(),
             // The tables are named one by one.
             skip_dependent_tables: true,
             deterministic_cq_id: self.spec.deterministic_cq_id(),
-            backend: self.backend.as_ref().map(Backend::options),
-            shard: None,
+            backend: elsewhere.or_else(|| self.backend.as_ref().map(Backend::options)),
+            shard: self.spec.shard(),
             // Without it a failed table is silent, or ends the sync.
             with_error_messages: true,
             // The cursors of one are kept beside those of the state backend, which says where a sync begins.
@@ -258,6 +278,10 @@ impl Sync {
             None => self.flush(),
             Some(None) => {
                 self.flush()?;
+                if let Some(backend) = &self.state_backend {
+                    backend.plugin.close().await?;
+                }
+                self.state_backend = None;
                 self.end();
                 return Ok(false);
             }
@@ -568,6 +592,7 @@ impl Sync {
         // Its rows that were not handed out are void; what was handed out belongs to a read that never ends.
         self.ready.clear();
         self.plugin = None;
+        self.state_backend = None;
         let run = self.run.take().map(|running| running.run);
         self.flow.fail(run, wait);
     }
@@ -613,13 +638,17 @@ fn page_delta(partition: &Partition, number: u32) -> Delta {
 impl Reader for Sync {
     async fn next(&mut self) -> Result<Option<Emission>> {
         loop {
+            if self.broken.is_some() {
+                self.await_handed_out().await;
+            }
+            if let Some(error) = self.broken.take() {
+                return Err(self.tries.failed(error));
+            }
             if let Some(size) = self.ready.front().map(|ready| ready.changeset.size_bytes) {
                 let reservation = self.cx.memory.reserve(size).await;
                 if let Some(Ready { changeset, keep }) = self.ready.pop_front() {
                     if let Some((values, with)) = keep {
-                        // The next try begins further on.
-                        self.tries.succeeded();
-                        self.put(values, &with);
+                        self.put(values, with);
                     }
                     return Ok(Some(Emission { changeset, reservation }));
                 }
@@ -631,7 +660,7 @@ impl Reader for Sync {
                     let every = self.flow.state().every();
                     match every {
                         Some(every) => self.pause(error, every),
-                        None => return Err(self.tries.failed(error)),
+                        None => self.broken = Some(error),
                     }
                 }
             }

@@ -135,6 +135,7 @@ impl SourceConnector for PostgresSourceConnector {
             unavailable: true,
             is_bounded: false,
             rereads: false,
+            cursors_elsewhere: false,
         }
     }
 }

@@ -85,6 +85,7 @@ impl<L: ChangeLog> Source for LogSource<L> {
             unavailable: false,
             is_bounded: false,
             rereads: false,
+            cursors_elsewhere: false,
         }
     }
 

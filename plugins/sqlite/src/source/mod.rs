@@ -96,6 +96,7 @@ impl SourceConnector for SqliteSourceConnector {
             unavailable: false,
             is_bounded: false,
             rereads: false,
+            cursors_elsewhere: false,
         }
     }
 }

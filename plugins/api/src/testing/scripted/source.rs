@@ -56,6 +56,7 @@ impl Source for ScriptedSource {
             unavailable: false,
             is_bounded: self.script.state().is_finished,
             rereads: false,
+            cursors_elsewhere: false,
         }
     }
 

@@ -8,11 +8,17 @@
 //! - Until a sync was complete, cursors are good for the read that they were kept in, and for no other: a later read of the
 //!   first sync may have got less far, and ended.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use arrow::array::RecordBatch;
 use model::{ChangeSet, Checkpoint, Control, Delta, Order, Position, StreamState};
 
 use super::{CURSORS, READ_OF_CURSORS, Ready, Sync, Values, placed};
 use crate::error::Error;
+
+/// How long a sync that broke waits for its last checkpoint. A destination that is down must not keep the source from being tried.
+const DURABLE_WAIT_MAX: Duration = Duration::from_secs(30);
 
 impl Sync {
     /// Takes a checkpoint's cursors in; they are kept with the next changeset.
@@ -61,14 +67,42 @@ impl Sync {
         match self.ready.back_mut() {
             // Not before: what is never handed out never becomes durable, and a later position would cover it.
             Some(ready) => ready.keep = Some((values, with)),
-            None => self.put(values, &with),
+            None => self.put(values, with),
         }
     }
 
-    pub(super) fn put(&self, values: Values, with: &Checkpoint) {
+    pub(super) fn put(&mut self, values: Values, with: Checkpoint) {
         for (key, value) in values {
             self.cx.kept.put(key, value, with.clone());
         }
+        self.handed_out = Some(with);
+    }
+
+    /// Waits until the checkpoint that was handed out last is durable everywhere: the next try begins further on then. One that
+    /// comes at once takes everything with it that is on its way. Cancel-safe.
+    pub(super) async fn await_handed_out(&mut self) {
+        let Some(with) = &self.handed_out else {
+            return;
+        };
+        let flow = Arc::clone(&self.flow);
+        let durable = async {
+            loop {
+                let changed = flow.changed.notified();
+                tokio::pin!(changed);
+                // Registered before the look, so that an acknowledgement in between is not missed.
+                changed.as_mut().enable();
+                if flow.state().everywhere.covers(with) {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        tokio::select! {
+            () = durable => self.tries.succeeded(),
+            () = tokio::time::sleep(DURABLE_WAIT_MAX) => {}
+            () = self.cx.stop.cancelled() => {}
+        }
+        self.handed_out = None;
     }
 
     /// Ends the reads of the incremental tables, if this is the first sync: their rows are changes from here on.
