@@ -94,6 +94,8 @@ pub struct Decoder {
     limits: Limits,
     /// By the bytes of the schema message.
     known: HashMap<Bytes, SchemaRef>,
+    /// The last of them: records of one table come in a row, and to compare is cheaper than to hash.
+    last: Option<(Bytes, SchemaRef)>,
 }
 
 /// One IPC message: its metadata, its body.
@@ -108,6 +110,7 @@ impl Decoder {
         Decoder {
             limits,
             known: HashMap::new(),
+            last: None,
         }
     }
 
@@ -156,7 +159,11 @@ impl Decoder {
     fn schema_at(&mut self, payload: &Bytes, at: &mut usize) -> Result<SchemaRef> {
         let framing = |what, at| PayloadError::Framing { what, at };
         let metadata = metadata_at(payload, at)?.ok_or_else(|| framing("there is no schema", 0))?;
-        if let Some(schema) = self.known.get(&metadata) {
+        if let Some((_, schema)) = self.last.as_ref().filter(|(last, _)| *last == metadata) {
+            return Ok(Arc::clone(schema));
+        }
+        if let Some((known, schema)) = self.known.get_key_value(&metadata) {
+            self.last = Some((known.clone(), Arc::clone(schema)));
             return Ok(Arc::clone(schema));
         }
         let message = guard::message(&metadata, &self.limits)?;
