@@ -80,7 +80,7 @@ fn say_plan(cx: &Cx, args: &ForgetArgs, destinations: &[&config::DestinationPlan
     cx.terminal.say(format!("Plan: forget `{}`", args.pipeline));
     if whole || args.source {
         cx.terminal
-            .say("  at the source: triggers and change table, with changes that no destination has yet");
+            .say("  at the source: what captures changes (triggers and change table, or slot and publication), with those that no destination has yet");
     }
     for destination in destinations {
         cx.terminal.say(format!(
