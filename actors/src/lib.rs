@@ -38,6 +38,7 @@ mod verify;
 
 pub use backoff::{Backoff, RestartBudget};
 pub use codes::CODES;
+pub use destination::{kept_table, kept_tables};
 pub use pipeline::{Resync, Resynced};
 pub use runtime::{Ends, Outcome, Runtime, RuntimeSpec};
 pub use spec::{BatchLimits, DestinationSpec, Limits, Make, PipelineSpec, TransformerSpec};

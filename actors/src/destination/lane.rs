@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::pump::Pump;
-use super::{CursorEnd, DestinationArgs, DestinationMsg, LaneEnd, LaneInput};
+use super::{CursorEnd, DestinationArgs, DestinationMsg, LaneEnd, LaneInput, kept_table};
 use crate::checkpointer::CheckpointMsg;
 use crate::metric;
 use crate::pipeline::{PipelineMsg, Stand};
@@ -512,6 +512,10 @@ impl LaneDriver {
             .while_in("commit", session.destination.commit(at))
             .await?;
         fail_point!("lane.after_commit");
+        for (stream, table) in session.destination.described() {
+            let key = kept_table(&self.args.spec.id, &stream);
+            self.args.kept.put(key, table, Checkpoint::default());
+        }
         session.last_commit = Instant::now();
         session.last_commit_took = started.elapsed();
         self.meters.commits.increment(1);

@@ -1,11 +1,12 @@
 //! The destination actor: its mailbox takes changesets against credit, its task drives the lane.
 
+mod kept_tables;
 mod lane;
 mod pump;
 
 use std::sync::Arc;
 
-use api::{Error, Lane, Share};
+use api::{Error, Kept, Lane, Share};
 use model::{Checkpoint, DestinationId, StreamId};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use spool::{Cursor, Delivery};
@@ -19,6 +20,8 @@ use crate::pipeline::PipelineMsg;
 use crate::spec::{DestinationSpec, Limits};
 use crate::status::Board;
 use crate::verify::Markers;
+
+pub use kept_tables::{kept_table, kept_tables};
 
 /// Applies what its cursor delivers, commits, and comes back after failures.
 ///
@@ -43,6 +46,8 @@ pub(crate) struct DestinationArgs {
     pub(crate) pipeline: ActorRef<PipelineMsg>,
     pub(crate) checkpointer: ActorRef<CheckpointMsg>,
     pub(crate) markers: Markers,
+    /// What the destination describes of its tables goes there.
+    pub(crate) kept: Kept,
 }
 
 /// What a destination actor is told.

@@ -384,6 +384,7 @@ impl Pipeline {
             pipeline: myself.clone(),
             checkpointer: self.checkpointer.clone(),
             markers: self.markers.clone(),
+            kept: self.kept.clone(),
         };
         let (actor, _) = Actor::spawn_linked(None, DestinationActor, args.clone(), myself.get_cell()).await?;
         let pending = stored.map(|stored| stored.pending_reads).unwrap_or_default();

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use model::{ChangeSet, Checkpoint, Delta, DestinationId, PipelineId, SchemaId, StreamId};
+use bytes::Bytes;
+use model::{ChangeSet, Checkpoint, Delta, DestinationId, PipelineId, SchemaId, StreamId, StreamSchema};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result, Retry, StoredView};
@@ -222,6 +223,23 @@ pub trait Destination: Send {
     /// Checks from outside what only the system knows. Changes nothing.
     async fn check(&mut self) -> Result<Vec<Error>> {
         Ok(Vec::new())
+    }
+
+    /// Says what would become of its tables, without changing anything. Needs no [`open`](Destination::open).
+    ///
+    /// `before`: what was [`described`](Destination::described); `None` if nobody can say. `now`: every stream as it would be sent.
+    async fn assess(
+        &mut self,
+        _before: Option<&BTreeMap<StreamId, Bytes>>,
+        _now: &[Arc<StreamSchema>],
+    ) -> Result<Vec<Error>> {
+        Ok(Vec::new())
+    }
+
+    /// What [`assess`](Destination::assess) wants to be told later of the tables that were made or altered since the last call, in a
+    /// form of its own. The runtime asks after each commit, and keeps it.
+    fn described(&mut self) -> Vec<(StreamId, Bytes)> {
+        Vec::new()
     }
 
     /// Takes the lane: the next generation by compare-and-set, the session lock where there is one. Finishes or discards

@@ -15,6 +15,8 @@ pub(crate) const REGISTRY: &str = "E0810";
 pub(crate) const UNSUPPORTED: &str = "E0811";
 pub(crate) const OTHER_FILE: &str = "E0812";
 pub(crate) const UNREACHABLE: &str = "E0813";
+pub(crate) const ASSESSED: &str = "N0814";
+pub(crate) const MIGRATION: &str = "W0815";
 
 /// Those of every role.
 pub const CODES: &[Code] = &[
@@ -96,5 +98,15 @@ the plugin was updated on purpose, put the new sum into the configuration (`sha2
         title: "a plugin does not reach its system",
         explain: "The plugin runs, tried to connect to its system with the settings in its `spec`, and could not. The message is the plugin's own: \
 mostly a wrong address, a credential that is missing or has no permission, or a network that is closed.",
+    },
+    Code {
+        id: ASSESSED,
+        title: "what a plugin would do with a changed table",
+        explain: "A stream has another shape than the destination plugin was told of. `validate --connect` asks the plugin what it would do with its table (`AssessTables`), which changes nothing, and prints its words. Many plugins have no such call and say nothing.",
+    },
+    Code {
+        id: MIGRATION,
+        title: "a plugin cannot alter a table by itself",
+        explain: "The destination plugin says that the new shape of a stream does not fit the table that it has, and that it would not alter it. Change the table by hand, leave the column out, or set `migrate_force: true`, with which the plugin may drop the table and make it again.",
     },
 ];

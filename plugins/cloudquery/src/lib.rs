@@ -8,6 +8,7 @@
 mod backend;
 pub mod check;
 mod codes;
+mod conditions;
 mod destination;
 mod error;
 #[cfg(test)]

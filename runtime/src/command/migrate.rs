@@ -3,21 +3,22 @@
 //! A table that follows a log is left alone: changes of an older shape may be on their way, and those that follow alter it in the log's
 //! order. What such a destination does not hold yet is made.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use api::{CommitPoint, Destination, Error, OutSchema, PlannedStream, Result, Retry, Transformer};
+use api::{CommitPoint, Destination, Error, Result, Retry};
+use bytes::Bytes;
 use config::DestinationPlan;
-use model::{ChangeSet, Control, Delta, StreamSchema};
+use model::{ChangeSet, Control, Delta, DestinationId, PipelineId, StreamSchema};
 use serde_json::{Value, json};
+use state::{StateError, StateStore};
 
 use super::Cx;
 use crate::assembly::Blueprint;
 use crate::cli::MigrateArgs;
-use crate::codes::E0742;
 use crate::configuration::Configuration;
 use crate::exit::{Ended, Exit};
-use crate::running::{Looked, look_at_all, open_store, owner, report};
+use crate::running::{Looked, look_at_all, open_store, owner, report, schemas, transformed};
 use crate::terminal::figures;
 
 /// The engine's code for rows that were made by other transformers.
@@ -29,7 +30,7 @@ pub(super) async fn migrate(cx: &Cx, args: MigrateArgs) -> Ended {
     let plan = configuration.plan(&cx.terminal, cx.name)?.clone();
     let blueprints = configuration.blueprints(&args.pipeline)?;
     // The lock first: a running process makes its tables itself.
-    let _store = open_store(&configuration.state_dir(&plan)).await?;
+    let store = open_store(&configuration.state_dir(&plan)).await?;
     let looked = look_at_all(blueprints).await;
     let mut exit = Exit::Done;
     for looked in &looked {
@@ -45,7 +46,7 @@ pub(super) async fn migrate(cx: &Cx, args: MigrateArgs) -> Ended {
             let one = Migrated {
                 pipeline: looked.blueprint.plan.name.clone(),
                 destination: destination.name.clone(),
-                outcome: migrate_one(looked, destination).await,
+                outcome: migrate_one(looked, destination, &store).await,
             };
             one.say(cx);
             migrated.push(one);
@@ -73,6 +74,20 @@ struct Tables {
     made: Vec<String>,
     /// They follow a log.
     left: Vec<String>,
+}
+
+/// What is kept of the tables of a destination, as a run would keep it.
+async fn keep(store: &dyn StateStore, pipeline: &PipelineId, tables: BTreeMap<String, Bytes>) -> Result<()> {
+    if tables.is_empty() {
+        return Ok(());
+    }
+    let failed = |error: StateError| {
+        let message = format!("cannot note the tables of `{pipeline}`");
+        Error::new(error.code(), Retry::Operator, message).caused_by(error)
+    };
+    let mut kept = store.load_kept(pipeline).await.map_err(failed)?;
+    kept.extend(tables);
+    store.put_kept(pipeline, &kept).await.map_err(failed)
 }
 
 impl Migrated {
@@ -114,11 +129,19 @@ impl Migrated {
     }
 }
 
-async fn migrate_one(looked: &Looked, plan: &DestinationPlan) -> Result<Tables> {
+async fn migrate_one(looked: &Looked, plan: &DestinationPlan, store: &dyn StateStore) -> Result<Tables> {
     let blueprint = &looked.blueprint;
     let schemas = schemas(looked)?;
     let mut destination = blueprint.make_destination(plan)?;
-    let outcome = make_tables(blueprint, plan, destination.as_mut(), schemas).await;
+    let mut outcome = make_tables(blueprint, plan, destination.as_mut(), schemas).await;
+    if outcome.is_ok() {
+        let id = DestinationId::new(plan.name.as_str());
+        let described = destination.described().into_iter();
+        let tables = described
+            .map(|(stream, table)| (actors::kept_table(&id, &stream), table))
+            .collect();
+        outcome = keep(store, &blueprint.id(), tables).await.and(outcome);
+    }
     // What failed is what is worth telling.
     let closed = destination.close().await;
     let tables = outcome?;
@@ -169,57 +192,4 @@ async fn make_tables(
     };
     destination.commit(at).await?;
     Ok(tables)
-}
-
-/// The schemas of the streams as a run would send them.
-fn schemas(looked: &Looked) -> Result<Vec<Arc<StreamSchema>>> {
-    let Ok(resolved) = &looked.resolved else {
-        return Ok(Vec::new());
-    };
-    let planned = |stream: &PlannedStream| -> Option<Result<Arc<StreamSchema>>> {
-        let schema = resolved
-            .discovered
-            .iter()
-            .find(|schema| *schema.stream() == stream.id)?;
-        Some(planned(schema, stream))
-    };
-    resolved.streams.iter().filter_map(planned).collect()
-}
-
-fn planned(schema: &Arc<StreamSchema>, stream: &PlannedStream) -> Result<Arc<StreamSchema>> {
-    let cannot = |why: &str| Error::new(E0742.id, Retry::Never, format!("cannot migrate `{}`: {why}", stream.id));
-    if !stream.types.is_empty() {
-        let error = cannot("its columns have types of their own, which the source makes when it is read");
-        return Err(error.hint("run `highwater sync`"));
-    }
-    if stream.exclude.is_empty() && stream.key.is_none() {
-        return Ok(Arc::clone(schema));
-    }
-    let fields = schema.arrow().fields().iter();
-    let fields = fields
-        .filter(|field| !stream.exclude.contains(field.name()))
-        .map(|field| field.as_ref().clone())
-        .collect();
-    let own = || schema.key_names().map(str::to_owned).collect();
-    let key = stream.key.clone().unwrap_or_else(own);
-    let schema = StreamSchema::new(stream.id.clone(), fields, key);
-    schema
-        .map(Arc::new)
-        .map_err(|error| cannot("its key is not carried").caused_by(error))
-}
-
-/// What a stream is behind a chain of transformers.
-async fn transformed(
-    schema: Arc<StreamSchema>,
-    transformers: &mut [Box<dyn Transformer>],
-) -> Result<Vec<Arc<StreamSchema>>> {
-    let mut schemas = VecDeque::from([schema]);
-    for transformer in transformers {
-        for _ in 0..schemas.len() {
-            let Some(schema) = schemas.pop_front() else { break };
-            let behind: Vec<OutSchema> = transformer.output_schema(&schema).await?;
-            schemas.extend(behind.into_iter().map(|out| out.schema));
-        }
-    }
-    Ok(schemas.into())
 }

@@ -1,17 +1,20 @@
 //! `highwater validate`
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
-use config::{Loaded, Part, Severity};
+use bytes::Bytes;
+use config::{DestinationPlan, Loaded, Part, Severity};
+use model::{PipelineId, StreamId};
 use serde_json::{Value, json};
+use state::{SledStore, StateError};
 
 use super::Cx;
-use crate::assembly::Blueprint;
 use crate::cli::ValidateArgs;
 use crate::configuration::Configuration;
 use crate::envelope::Envelope;
 use crate::exit::{Ended, Exit};
-use crate::running::{self, look_at_all};
+use crate::running::{self, Looked, look_at_all};
 use crate::terminal::columns::{self, Align};
 
 pub(super) fn validate(cx: &Cx, args: &ValidateArgs) -> Ended {
@@ -65,6 +68,7 @@ async fn connect(configuration: &mut Configuration) -> Ended {
     let Some(runtime) = configuration.loaded.plan.as_ref().map(|plan| plan.runtime.clone()) else {
         return Ok(Exit::Input);
     };
+    let kept = kept(configuration);
     let loaded = &mut configuration.loaded;
     let mut exit = Exit::Done;
     for looked in look_at_all(blueprints).await {
@@ -76,22 +80,63 @@ async fn connect(configuration: &mut Configuration) -> Ended {
             let checked = blueprint.source.check(&plan).await;
             exit = exit.worst(report_all(loaded, &part, checked));
         }
-        exit = exit.worst(connect_destinations(loaded, blueprint).await);
+        exit = exit.worst(connect_destinations(loaded, &looked, kept.as_ref()).await);
     }
     Ok(exit)
 }
 
-async fn connect_destinations(loaded: &mut Loaded, blueprint: &Blueprint) -> Exit {
+/// What is kept for each pipeline; `None` if a runtime has it.
+fn kept(configuration: &Configuration) -> Option<BTreeMap<PipelineId, BTreeMap<String, Bytes>>> {
+    let dir = configuration.state_dir(configuration.loaded.plan.as_ref()?);
+    match SledStore::read(&dir) {
+        Ok((contents, _)) => Some(contents.pipelines.into_iter().map(|(id, of)| (id, of.kept)).collect()),
+        Err(StateError::Missing { .. }) => Some(BTreeMap::new()),
+        Err(_) => None,
+    }
+}
+
+async fn connect_destinations(
+    loaded: &mut Loaded,
+    looked: &Looked,
+    kept: Option<&BTreeMap<PipelineId, BTreeMap<String, Bytes>>>,
+) -> Exit {
+    let blueprint = &looked.blueprint;
+    let pipeline = PipelineId::from(blueprint.plan.name.as_str());
     let mut exit = Exit::Done;
     for destination in &blueprint.plan.destinations {
+        let described = kept.map(|kept| {
+            let of_pipeline = kept.get(&pipeline);
+            let id = destination.name.as_str().into();
+            of_pipeline
+                .map(|kept| actors::kept_tables(kept, &id))
+                .unwrap_or_default()
+        });
         let part = Part::destination(&blueprint.plan.name, &destination.name);
-        let checked = match blueprint.make_destination(destination) {
-            Ok(mut made) => made.check().await,
-            Err(error) => Err(error),
-        };
+        let checked = check_destination(looked, destination, described.as_ref()).await;
         exit = exit.worst(report_all(loaded, &part, checked));
     }
     exit
+}
+
+/// What a destination finds, and what would become of its tables.
+async fn check_destination(
+    looked: &Looked,
+    plan: &DestinationPlan,
+    described: Option<&BTreeMap<StreamId, Bytes>>,
+) -> api::Result<Vec<api::Error>> {
+    let blueprint = &looked.blueprint;
+    let mut destination = blueprint.make_destination(plan)?;
+    let mut found = destination.check().await?;
+    // A stream whose shape only a reading shows is not compared.
+    if let (true, Ok(schemas)) = (looked.streams().is_some(), running::schemas(looked)) {
+        let mut transformers = blueprint.make_transformers(plan)?;
+        let mut now = Vec::new();
+        for schema in schemas {
+            now.extend(running::transformed(schema, &mut transformers).await?);
+        }
+        found.extend(destination.assess(described, &now).await?);
+    }
+    Ok(found)
 }
 
 fn report_all(loaded: &mut Loaded, part: &Part, checked: api::Result<Vec<api::Error>>) -> Exit {

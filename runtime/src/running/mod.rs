@@ -11,6 +11,7 @@ mod jobs;
 mod look;
 mod pipelines;
 mod refused;
+mod schemas;
 mod session;
 mod store;
 
@@ -18,5 +19,6 @@ pub(crate) use caught_up::Goal;
 pub(crate) use jobs::{JobError, JobState, JobView};
 pub(crate) use look::{Looked, look_at_all, report, report_error};
 pub(crate) use pipelines::Running;
+pub(crate) use schemas::{schemas, transformed};
 pub(crate) use session::{Options, Session};
 pub(crate) use store::{open_store, owner};

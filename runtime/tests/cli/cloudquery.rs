@@ -285,6 +285,115 @@ fn destination_plugin_keeps_the_cursors_if_that_is_asked() {
 }
 
 #[test]
+fn validate_tells_what_a_plugin_would_do_with_a_changed_table() {
+    let site = Site::new();
+    // Our own destination, as a plugin.
+    let plugin = site.path().join("highwater-destination-sqlite");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_highwater"), plugin).unwrap();
+    site.configure(
+        "\
+version: 1
+runtime:
+  admin: { listen: \"off\" }
+pipelines:
+  shop:
+    source: { connector: sqlite, spec: { path: ./shop.db }, streams: [customers, orders] }
+    destinations:
+      theirs:
+        connector: cloudquery
+        spec: { plugin: { registry: local, path: ./highwater-destination-sqlite, spec: { path: ./theirs.db } } }
+",
+    );
+    let validate = || site.expect(&["validate", "--connect"], 0);
+    let columns = || {
+        let theirs = Connection::open(site.path().join("theirs.db")).unwrap();
+        let sql = "SELECT count(*) FROM pragma_table_info('orders')";
+        theirs.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    let text = validate();
+    assert!(!text.contains("0814"), "nothing is there to be changed: {text}");
+    site.expect(&["sync"], 0);
+    let text = validate();
+    assert!(!text.contains("0814"), "nothing has changed: {text}");
+    let before = columns();
+    site.source()
+        .execute_batch("ALTER TABLE orders ADD COLUMN note TEXT")
+        .unwrap();
+    let text = validate();
+    assert!(
+        text.contains("N0814") && text.contains("says of table `orders`: the table is altered; column `note` (Utf8)"),
+        "{text}"
+    );
+    assert!(!text.contains("customers`"), "{text}");
+    assert_eq!(columns(), before, "it only asks");
+    // A column comes with the first row that has it.
+    site.source()
+        .execute_batch("UPDATE orders SET note = 'new' WHERE id = 1")
+        .unwrap();
+    let mut process = site.start(&["run"]);
+    process.wait_for("the column", || (columns() > before).then_some(()));
+    let text = validate();
+    assert!(
+        text.contains("is not known") && text.contains("stop the runtime"),
+        "{text}"
+    );
+    process.signal(rustix::process::Signal::TERM);
+    assert_eq!(process.end(), Some(0), "{}", process.log());
+    let text = validate();
+    assert!(!text.contains("0814"), "it is as it was told: {text}");
+}
+
+#[test]
+fn deletes_that_a_plugin_sends_reach_databases_and_plugins() {
+    let site = Site::new();
+    // Our own connectors, as plugins: the source captures changes, as its position is kept for it.
+    for name in ["highwater-source-sqlite", "highwater-destination-sqlite"] {
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_highwater"), site.path().join(name)).unwrap();
+    }
+    site.configure(
+        "\
+version: 1
+runtime:
+  admin: { listen: \"off\" }
+pipelines:
+  shop:
+    source:
+      connector: cloudquery
+      spec: { plugin: { registry: local, path: ./highwater-source-sqlite, spec: { path: ./shop.db } }, incremental: true }
+      streams: [customers, orders]
+    destinations:
+      copy: { connector: sqlite, spec: { path: ./copy.db }, write: mirror }
+      theirs:
+        connector: cloudquery
+        spec: { plugin: { registry: local, path: ./highwater-destination-sqlite, spec: { path: ./theirs.db } } }
+        write: mirror
+",
+    );
+    let ids = |file: &str| -> Vec<i64> {
+        let copy = Connection::open(site.path().join(file)).unwrap();
+        let mut statement = copy.prepare("SELECT id FROM orders ORDER BY id").unwrap();
+        let ids = statement.query_map([], |row| row.get(0)).unwrap();
+        ids.map(Result::unwrap).collect()
+    };
+    site.expect(&["sync"], 0);
+    for (sql, what) in [
+        ("DELETE FROM orders WHERE id IN (7, 9)", "two deletes and nothing else"),
+        (
+            "UPDATE orders SET total = 1 WHERE id = 8; DELETE FROM orders WHERE id = 8;
+             INSERT INTO orders SELECT 8, customer, 2 FROM orders WHERE id = 10; DELETE FROM orders WHERE id = 10",
+            "deletes among other changes",
+        ),
+        ("DELETE FROM orders", "every row"),
+    ] {
+        site.source().execute_batch(sql).unwrap();
+        let text = site.expect(&["sync"], 0);
+        let expected = ids("shop.db");
+        assert_eq!(ids("copy.db"), expected, "{what}: {text}");
+        assert_eq!(ids("theirs.db"), expected, "{what}: {text}");
+    }
+}
+
+#[test]
 fn shards_divide_the_tables_of_a_source() {
     let site = Site::new();
     // Our own source, as a plugin.

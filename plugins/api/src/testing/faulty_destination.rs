@@ -1,7 +1,9 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use model::ChangeSet;
+use bytes::Bytes;
+use model::{ChangeSet, StreamId, StreamSchema};
 
 use super::{Call, Faults};
 use crate::{Capabilities, CommitPoint, Destination, Error, Holds, Lane, Result, StoredView, Written};
@@ -30,6 +32,18 @@ impl Destination for FaultyDestination {
 
     async fn check(&mut self) -> Result<Vec<Error>> {
         self.faults.around(Call::Check, self.inner.check()).await
+    }
+
+    async fn assess(
+        &mut self,
+        before: Option<&BTreeMap<StreamId, Bytes>>,
+        now: &[Arc<StreamSchema>],
+    ) -> Result<Vec<Error>> {
+        self.inner.assess(before, now).await
+    }
+
+    fn described(&mut self) -> Vec<(StreamId, Bytes)> {
+        self.inner.described()
     }
 
     async fn open(&mut self, lane: &Lane) -> Result<Holds> {

@@ -1,8 +1,10 @@
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use model::ChangeSet;
+use bytes::Bytes;
+use model::{ChangeSet, StreamId, StreamSchema};
 
 use crate::{Capabilities, CommitPoint, Destination, Error, Holds, Lane, Result, StoredView, Written};
 
@@ -68,6 +70,18 @@ impl Destination for ThrottledDestination {
 
     async fn check(&mut self) -> Result<Vec<Error>> {
         self.inner.check().await
+    }
+
+    async fn assess(
+        &mut self,
+        before: Option<&BTreeMap<StreamId, Bytes>>,
+        now: &[Arc<StreamSchema>],
+    ) -> Result<Vec<Error>> {
+        self.inner.assess(before, now).await
+    }
+
+    fn described(&mut self) -> Vec<(StreamId, Bytes)> {
+        self.inner.described()
     }
 
     async fn open(&mut self, lane: &Lane) -> Result<Holds> {

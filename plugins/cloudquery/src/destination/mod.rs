@@ -16,6 +16,7 @@
 //! | truncate, a read that empties first, a mirrored read of a stream without `_cq_sync_time` | `delete_record` of every row |
 //! | end of a read, mirrored, of a stream with `_cq_sync_time` | `delete` of what the sync did not meet |
 
+mod assess;
 mod group;
 mod lines;
 mod outgoing;
@@ -23,6 +24,7 @@ mod session;
 mod spec;
 mod table;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +34,8 @@ use api::{
     DestinationOptions, Guarantee, Holds, Lane, OnSchemaChange, Result, SpecError, WriteMode, Written,
 };
 use async_trait::async_trait;
-use model::ChangeSet;
+use bytes::Bytes;
+use model::{ChangeSet, StreamId, StreamSchema};
 
 pub use spec::{CloudQueryDestinationSpec, KeyOf, MessageSize};
 
@@ -137,6 +140,18 @@ impl Destination for CloudQueryDestination {
         let tested = plugin.test_connection(spec).await;
         plugin.stop().await;
         Ok(tested.err().map(api::Error::from).into_iter().collect())
+    }
+
+    async fn assess(
+        &mut self,
+        before: Option<&BTreeMap<StreamId, Bytes>>,
+        now: &[Arc<StreamSchema>],
+    ) -> Result<Vec<api::Error>> {
+        Ok(assess::assess(&self.spec, self.options, &self.base, before, now).await?)
+    }
+
+    fn described(&mut self) -> Vec<(StreamId, Bytes)> {
+        self.session.as_mut().map(Session::take_described).unwrap_or_default()
     }
 
     async fn open(&mut self, _lane: &Lane) -> Result<Holds> {

@@ -1,11 +1,12 @@
 //! An open destination plugin.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use api::{Deletes, DestinationOptions, WriteMode};
-use model::{Batch, Body, ChangeSet, Control, Op, Order, StreamId, StreamSchema};
+use bytes::Bytes;
+use model::{Batch, Body, ChangeSet, Control, Op, Order, Predicate, StreamId, StreamSchema};
 use prost_types::Timestamp;
 use proto::plugin_v3::write::{self, request::Message};
 
@@ -29,6 +30,10 @@ pub(super) struct Session {
     announced: HashSet<StreamId>,
     /// Of each stream of a plugin's sync: when that began, and of which source it is.
     syncs: HashMap<StreamId, SyncOf>,
+    /// What the plugin was told of each table last.
+    told: HashMap<StreamId, Bytes>,
+    /// Of which of them since somebody asked.
+    described: BTreeSet<StreamId>,
     flushes: u64,
     /// Whether anything was sent since the last commit.
     is_dirty: bool,
@@ -57,6 +62,8 @@ impl Session {
             tables: HashMap::new(),
             announced: HashSet::new(),
             syncs: HashMap::new(),
+            told: HashMap::new(),
+            described: BTreeSet::new(),
             flushes: 0,
             is_dirty: false,
         })
@@ -104,6 +111,14 @@ impl Session {
         Ok(())
     }
 
+    /// The tables that the plugin was told of since the last call, as it was told.
+    pub(super) fn take_described(&mut self) -> Vec<(StreamId, Bytes)> {
+        let described = std::mem::take(&mut self.described).into_iter();
+        described
+            .filter_map(|stream| Some((stream.clone(), self.told.get(&stream)?.clone())))
+            .collect()
+    }
+
     pub(super) async fn stop(mut self) {
         if let Some(outgoing) = self.outgoing.take() {
             // What was not committed is void; a plugin that ends its write in peace closes its connections.
@@ -134,15 +149,7 @@ impl Session {
     }
 
     fn misfit(&self, table: &str, misfit: Misfit) -> Error {
-        let plugin = self.plugin.name().to_owned();
-        match misfit {
-            Misfit::Convert(source) => Error::Convert { plugin, source },
-            Misfit::Encode(source) => Error::Encode {
-                plugin,
-                table: table.to_owned(),
-                source,
-            },
-        }
+        misfit.of(self.plugin.name(), table)
     }
 
     fn unsupported(&self, stream: &StreamId, what: &str, hint: &'static str) -> Error {
@@ -187,6 +194,9 @@ impl Session {
         };
         let payload = table.payload();
         let table = payload.map_err(|misfit| self.misfit(&stream.flat_name(), misfit))?;
+        if self.told.insert(stream.clone(), table.clone()).as_ref() != Some(&table) {
+            self.described.insert(stream.clone());
+        }
         self.send(Message::MigrateTable(write::MessageMigrateTable {
             table,
             migrate_force: self.spec.migrate_force(),
@@ -262,6 +272,32 @@ impl Session {
         Ok(())
     }
 
+    async fn delete_where(&mut self, stream: &StreamId, predicate: &Predicate) -> Result<()> {
+        if self.options.deletes == Deletes::Ignore {
+            return Ok(());
+        }
+        let Some(table) = self.tables.get(stream) else {
+            // Its columns are not known in this session: rows or a schema come first.
+            let what = "a delete by a condition came before any row";
+            return Err(self.unsupported(stream, what, "run `highwater resync` for the stream"));
+        };
+        if self.mode(table.schema()) == WriteMode::Append {
+            let what = "a delete by a condition cannot be appended";
+            return Err(self.unsupported(stream, what, "use `write: upsert`, or `deletes: ignore`"));
+        }
+        let delete = table.delete_where(predicate);
+        match delete.map_err(|misfit| self.misfit(&stream.flat_name(), misfit))? {
+            Some(delete) => {
+                self.announce(stream).await?;
+                self.send(Message::DeleteRecord(delete)).await
+            }
+            None => {
+                let what = "the protocol has no such condition of a delete";
+                Err(self.unsupported(stream, what, "leave the stream out"))
+            }
+        }
+    }
+
     async fn control(&mut self, control: &Control, changeset: &ChangeSet) -> Result<()> {
         let stream = control.stream();
         match control {
@@ -290,10 +326,7 @@ impl Session {
                 }
                 self.end_read(stream).await
             }
-            Control::DeleteWhere { .. } => {
-                let what = "deletes by a condition are not passed on";
-                Err(self.unsupported(stream, what, "leave the stream out"))
-            }
+            Control::DeleteWhere { predicate, .. } => self.delete_where(stream, predicate).await,
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, ListBuilder, RecordBatch, StringArray, StringBuilder, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, TimeUnit};
 use bytes::Bytes;
-use model::{Batch, SchemaId, StreamSchema};
+use model::{Batch, SchemaId, StreamSchema, Test};
 use proto::plugin_v3::write::MessageDeleteRecord;
 use proto::plugin_v3::{Predicate, PredicatesGroup, predicates_group};
 use proto::{Column, ConvertError, EncodeError, Encoder, Table as WireTable, TableCodec, encode_schema};
@@ -14,6 +14,8 @@ use proto::{Column, ConvertError, EncodeError, Encoder, Table as WireTable, Tabl
 use super::group;
 use super::lines::{Image, Line, column_of};
 use super::spec::{KeyOf, TableRules};
+use crate::conditions;
+use crate::error::Error;
 use crate::source::{SOURCE, SYNC_TIME};
 
 /// Which group of syncs a row is of.
@@ -53,6 +55,21 @@ impl From<EncodeError> for Misfit {
 impl From<arrow::error::ArrowError> for Misfit {
     fn from(error: arrow::error::ArrowError) -> Self {
         Misfit::Encode(error.into())
+    }
+}
+
+impl Misfit {
+    /// As what went wrong with one table of a plugin.
+    pub(super) fn of(self, plugin: &str, table: &str) -> Error {
+        let plugin = plugin.to_owned();
+        match self {
+            Misfit::Convert(source) => Error::Convert { plugin, source },
+            Misfit::Encode(source) => Error::Encode {
+                plugin,
+                table: table.to_owned(),
+                source,
+            },
+        }
     }
 }
 
@@ -136,6 +153,11 @@ impl Table {
         self.codec.ours().id()
     }
 
+    /// The table in the protocol's terms.
+    pub(super) fn wire(&self) -> WireTable {
+        self.codec.table().clone()
+    }
+
     /// The table's schema, for `migrate_table`.
     pub(super) fn payload(&self) -> Result<Bytes> {
         Ok(encode_schema(self.encoder.schema())?)
@@ -217,6 +239,31 @@ impl Table {
         let single: Vec<Predicate> = predicates.into_iter().flatten().collect();
         let many = |of: &[Predicate]| message(group(predicates_group::GroupingType::Or, of.to_vec()));
         Ok(single.chunks(DELETES_PER_MESSAGE).map(many).collect())
+    }
+
+    /// A delete of the rows for which every term holds; `None` if the protocol cannot say it.
+    pub(super) fn delete_where(&self, predicate: &model::Predicate) -> Result<Option<MessageDeleteRecord>> {
+        let mut predicates = Vec::with_capacity(predicate.terms.len());
+        for (column, test, value) in &predicate.terms {
+            let (Test::Eq, Some(alone)) = (test, conditions::alone(&self.codec, column)?) else {
+                return Ok(None);
+            };
+            let value = RecordBatch::try_new(Arc::clone(alone.ours().arrow()), vec![Arc::clone(value)])?;
+            let value = RecordBatch::try_new(Arc::clone(alone.wire()), alone.rows_to_wire(&value)?)?;
+            predicates.push(Predicate {
+                operator: proto::plugin_v3::predicate::Operator::Eq.into(),
+                column: column.clone(),
+                record: Encoder::new(Arc::clone(alone.wire()))?.encode(&value)?,
+            });
+        }
+        Ok(Some(MessageDeleteRecord {
+            table_name: self.name().to_owned(),
+            where_clause: vec![PredicatesGroup {
+                grouping_type: predicates_group::GroupingType::And.into(),
+                predicates,
+            }],
+            table_relations: Vec::new(),
+        }))
     }
 
     /// A delete of every row.

@@ -16,18 +16,13 @@ use model::{
 };
 use proto::plugin_v3::write::request::Message;
 use proto::plugin_v3::write::{MessageDeleteRecord, MessageDeleteStale};
-use proto::plugin_v3::{Predicate, PredicatesGroup, predicates_group};
 use proto::{Decoder, Table, TableCodec};
 use tonic::Status;
 
 use super::spec::{TABLES_MAX, invalid, invalid_in};
+use crate::conditions;
 
 const LOG: &str = "cloudquery-writes";
-/// Equalities that one delete may have, with those that its alternatives share counted in each.
-const PREDICATES_MAX: usize = 100_000;
-
-/// A column, how it is compared, and with what.
-type Term = (String, Test, ArrayRef);
 
 /// The tables of one caller.
 pub(super) struct Tables {
@@ -181,82 +176,13 @@ impl Tables {
         }
         let stream = StreamId::new(message.table_name.as_str());
         if message.where_clause.is_empty() {
+            // Also of a table that nobody has announced.
             return Ok(vec![self.control(Control::Truncate { stream })]);
         }
         let codec = self.codec(&message.table_name)?;
-        let deletes = self.alternatives(&codec, &message.where_clause)?;
-        let delete = |terms| {
-            self.control(Control::DeleteWhere {
-                stream: stream.clone(),
-                predicate: model::Predicate { terms },
-            })
-        };
-        Ok(deletes.into_iter().map(delete).collect())
-    }
-
-    /// A condition as deletes of which each needs all its terms: a row that meets one of them goes.
-    fn alternatives(&mut self, codec: &TableCodec, groups: &[PredicatesGroup]) -> Result<Vec<Vec<Term>>, Status> {
-        let mut alternatives = vec![Vec::new()];
-        for group in groups {
-            let terms = group
-                .predicates
-                .iter()
-                .map(|predicate| self.term(codec, predicate))
-                .collect::<Result<Vec<_>, _>>()?;
-            let is_or = group.grouping_type() == predicates_group::GroupingType::Or && !terms.is_empty();
-            let (count, len) = (alternatives.len(), alternatives.first().map_or(0, Vec::len));
-            let (count, len) = match is_or {
-                true => (count.saturating_mul(terms.len()), len + 1),
-                false => (count, len + terms.len()),
-            };
-            if count.saturating_mul(len) > PREDICATES_MAX {
-                return Err(Status::invalid_argument(format!(
-                    "table `{}`: a delete with more than {PREDICATES_MAX} conditions",
-                    codec.table().name
-                )));
-            }
-            alternatives = if is_or {
-                let with = |so_far: &Vec<_>, term: &Term| so_far.iter().chain([term]).cloned().collect::<Vec<_>>();
-                let all = alternatives
-                    .iter()
-                    .flat_map(|so_far| terms.iter().map(move |term| with(so_far, term)));
-                all.collect()
-            } else {
-                let with = |so_far: Vec<_>| so_far.into_iter().chain(terms.iter().cloned()).collect();
-                alternatives.into_iter().map(with).collect()
-            };
-        }
-        Ok(alternatives)
-    }
-
-    /// The value is row 0 of column 0, in the type of the table's column.
-    fn term(&mut self, codec: &TableCodec, predicate: &Predicate) -> Result<Term, Status> {
-        let value = self.decoder.record(&predicate.record).map_err(invalid)?;
-        if value.num_rows() == 0 || value.num_columns() == 0 {
-            let table = &codec.table().name;
-            return Err(Status::invalid_argument(format!(
-                "table `{table}`: a condition without a value"
-            )));
-        }
-        let table = codec.table();
-        let column = table
-            .columns
-            .iter()
-            .find(|column| column.field.name() == &predicate.column);
-        let column = column.ok_or_else(|| {
-            Status::invalid_argument(format!("table `{}` has no column `{}`", table.name, predicate.column))
-        })?;
-        let mut alone = Table::named(table.name.as_str());
-        let mut nullable = column.clone();
-        nullable.field.set_nullable(true);
-        alone.columns.push(nullable);
-        let alone = TableCodec::of_table(alone).map_err(|error| invalid_in(&table.name, error))?;
-        let value = arrow::array::RecordBatch::try_new(Arc::clone(alone.wire()), vec![value.column(0).slice(0, 1)])
-            .map_err(|error| invalid_in(&table.name, error))?;
-        let value = alone
-            .rows_from_wire(&value)
-            .map_err(|error| invalid_in(&table.name, error))?;
-        Ok((predicate.column.clone(), Test::Eq, ArrayRef::clone(value.column(0))))
+        let deletes = conditions::deletes(&mut self.decoder, &codec, &message.where_clause);
+        let deletes = deletes.map_err(|error| invalid_in(&message.table_name, error))?;
+        Ok(deletes.into_iter().map(|delete| self.control(delete)).collect())
     }
 }
 

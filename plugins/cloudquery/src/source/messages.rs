@@ -8,15 +8,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
+use model::Control;
 use prost::Message as _;
-use proto::plugin_v3::sync;
 use proto::plugin_v3::sync::response::Message as Wire;
+use proto::plugin_v3::sync::{self, MessageDeleteRecord};
 use proto::{Decoder, Table, TableCodec};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tonic::Streaming;
 
+use crate::conditions;
 use crate::error::{Error, Result};
 use crate::plugin::{Plugin, SharedPlugin};
 
@@ -36,6 +38,8 @@ pub(super) enum Message {
     Table(Arc<TableCodec>),
     /// Rows of it, in our types.
     Rows(Arc<TableCodec>, RecordBatch),
+    /// Rows of it went.
+    Deleted(Arc<TableCodec>, Vec<Control>),
     /// It failed; the sync goes on.
     Failed { table: String, what: String },
     /// Cursors that count every row before it.
@@ -171,12 +175,7 @@ impl Tables {
                 table: text(&message.table_name),
                 what: text(&message.error),
             }),
-            Some(Wire::DeleteRecord(message)) => Err(Error::Unsupported {
-                plugin: self.plugin.clone(),
-                verb: format!("delete rows of `{}`", text(&message.table_name)),
-                what: "deletes of single records are not passed on yet".to_owned(),
-                hint: "leave the table out of `streams`",
-            }),
+            Some(Wire::DeleteRecord(message)) => self.deleted(&message),
             Some(Wire::Checkpoint(message)) if self.takes_checkpoints => {
                 let rows = self.decoder.record(&message.record);
                 rows.map(Message::Checkpoint).map_err(|source| self.payload(source))
@@ -195,6 +194,29 @@ impl Tables {
         let codec = Arc::new(codec);
         self.codecs.insert(codec.table().name.clone(), Arc::clone(&codec));
         Ok(Message::Table(codec))
+    }
+
+    fn deleted(&mut self, message: &MessageDeleteRecord) -> Result<Message> {
+        let table = text(&message.table_name);
+        if !message.table_relations.is_empty() {
+            return Err(Error::Unsupported {
+                plugin: self.plugin.clone(),
+                verb: format!("delete rows of `{table}`"),
+                what: "deletes by conditions of related tables are not passed on".to_owned(),
+                hint: "leave the table out of `streams`",
+            });
+        }
+        let codec = self.codecs.get(&message.table_name).cloned();
+        let codec = codec.ok_or_else(|| {
+            let what = format!("it deleted rows of `{table}` before it announced that table");
+            self.broken(&what)
+        })?;
+        let deletes = conditions::deletes(&mut self.decoder, &codec, &message.where_clause);
+        let deletes = deletes.map_err(|error| {
+            let what = format!("its delete of rows of `{table}` cannot be used ({error})");
+            self.broken(&what)
+        })?;
+        Ok(Message::Deleted(codec, deletes))
     }
 
     fn rows(&mut self, payload: &bytes::Bytes) -> Result<Message> {

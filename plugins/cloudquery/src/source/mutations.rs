@@ -75,7 +75,7 @@ fn take(tables: &mut Tables, response: sync::Response) -> Result<(), Error> {
                 what: error.to_string(),
             })
         }
-        Message::Failed { .. } => Ok(()),
+        Message::Failed { .. } | Message::Deleted(..) => Ok(()),
         Message::Checkpoint(rows) => Cursors::default().put(&rows).map_err(|error| Error::Protocol {
             plugin: "it".to_owned(),
             what: error.to_string(),

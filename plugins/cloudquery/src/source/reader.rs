@@ -298,6 +298,7 @@ impl Sync {
                 Ok(())
             }
             Message::Rows(codec, rows) => self.rows(&codec, &rows),
+            Message::Deleted(codec, deletes) => self.deleted(&codec, deletes),
             Message::Checkpoint(rows) => self.checkpoint(&rows),
         }
     }
@@ -411,6 +412,44 @@ impl Sync {
         match running.gathered.iter_mut().find(|(of, _)| of.stream() == stream) {
             Some((_, batches)) => batches.push(rows),
             None => running.gathered.push((schema, vec![rows])),
+        }
+        Ok(())
+    }
+
+    /// Rows that came before are meant, too.
+    fn deleted(&mut self, codec: &TableCodec, deletes: Vec<Control>) -> Result<(), Error> {
+        self.flush()?;
+        let Some(running) = &self.run else {
+            return Ok(());
+        };
+        let stream = codec.ours().stream();
+        let Some(begun) = running.begun.iter().find(|begun| begun.schema.stream() == stream) else {
+            return Ok(());
+        };
+        if begun.is_log {
+            // Nothing else may have told a destination of its columns in this sync.
+            let schema = Control::Schema {
+                schema: Arc::clone(&begun.schema),
+            };
+            let schema = placed(&self.flow.log, &running.run, Delta::none(), schema);
+            self.ready.push_back(Ready::of(schema));
+        }
+        for delete in deletes {
+            if let Control::DeleteWhere { predicate, .. } = &delete
+                && let Some((column, ..)) = predicate
+                    .terms
+                    .iter()
+                    .find(|(column, ..)| begun.schema.arrow().field_with_name(column).is_err())
+            {
+                return Err(Error::Unsupported {
+                    plugin: self.spec.source_name().to_owned(),
+                    verb: format!("delete rows of `{stream}`"),
+                    what: format!("the plugin names them by the column `{column}`, which is left out"),
+                    hint: "keep the column",
+                });
+            }
+            let delete = placed(&self.flow.log, &running.run, Delta::none(), delete);
+            self.ready.push_back(Ready::of(delete));
         }
         Ok(())
     }
