@@ -49,11 +49,9 @@ pub(crate) struct Refusal {
 
 impl Refusal {
     pub(crate) fn of(status: &tonic::Status) -> Self {
-        // A plugin's text: bounded, on one line.
-        let readable = |c: char| if c.is_control() { ' ' } else { c };
         Refusal {
             code: format!("{:?}", status.code()),
-            message: status.message().chars().take(2_000).map(readable).collect(),
+            message: one_line(status.message()),
         }
     }
 }
@@ -145,14 +143,17 @@ fn humantime(duration: Duration) -> String {
 }
 
 /// A plugin's own words: bounded, on one line.
-fn words(code: &str, what: &str) -> String {
+pub(crate) fn one_line(from: &str) -> String {
+    const CHARS_MAX: usize = 2_000;
     let readable = |c: char| if c.is_control() { ' ' } else { c };
-    let text = if what.is_empty() {
-        code.to_owned()
-    } else {
-        format!("{code}: {what}")
-    };
-    text.chars().take(2_000).map(readable).collect()
+    from.chars().take(CHARS_MAX).map(readable).collect()
+}
+
+fn words(code: &str, what: &str) -> String {
+    match what {
+        "" => one_line(code),
+        what => one_line(&format!("{code}: {what}")),
+    }
 }
 
 fn of_tables(tables: &[String]) -> String {

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use api::{DestinationOptions, Retry, WriteMode};
 use bytes::Bytes;
 use model::{StreamId, StreamSchema};
-use proto::plugin_v3::assess_tables::{Category, ColumnFinding, Request, TableFinding, TablePair};
+use proto::plugin_v3::assess_tables::{Category, ColumnFinding, Request, Response, TableFinding, TablePair};
 use proto::{Decoder, Table as WireTable};
 use tonic::Code;
 
 use super::CloudQueryDestinationSpec;
 use super::table::Table;
 use crate::codes;
-use crate::error::Result;
+use crate::error::{Result, one_line};
 use crate::plugin::Plugin;
 use crate::registry::Kind;
 
@@ -52,12 +52,17 @@ async fn ask(plugin: &Plugin, spec: &CloudQueryDestinationSpec, tables: Vec<Tabl
         tables,
         migrate_force: spec.migrate_force(),
     };
-    let answer = match plugin.client().assess_tables(request).await {
-        Ok(answer) => answer.into_inner(),
-        // Python's SDK answers `unknown` to what it does not have.
-        Err(status) if matches!(status.code(), Code::Unimplemented | Code::Unknown) => return Ok(Vec::new()),
-        Err(status) => return Err(plugin.failed("AssessTables", &status).await),
+    let mut client = plugin.client();
+    let answer = async {
+        match client.assess_tables(request).await {
+            // Python's SDK answers `unknown` to what it does not have.
+            Err(status) if matches!(status.code(), Code::Unimplemented | Code::Unknown) => {
+                Ok(tonic::Response::new(Response::default()))
+            }
+            answer => answer,
+        }
     };
+    let answer = plugin.call("AssessTables", answer).await?;
     let say = |finding: &TableFinding| said(plugin.name(), finding, spec.migrate_force());
     Ok(answer.tables.iter().filter_map(say).collect())
 }
@@ -73,30 +78,31 @@ fn changed(
     let mut pairs = Vec::new();
     for (stream, old) in before {
         // What cannot be read is of another version of ours: nothing is known of that table.
-        let Some(was) = decoder
-            .schema(old)
-            .ok()
-            .and_then(|schema| WireTable::of_schema(&schema).ok())
-        else {
+        let Some(was) = described(&mut decoder, old) else {
             continue;
         };
         let schema = now.iter().find(|schema| schema.stream() == stream);
         let table = schema.map(|schema| {
             let appends = options.write_mode(schema.has_key()) == WriteMode::Append;
-            Table::new(schema, appends, spec.tables()).and_then(|table| Ok((table.wire(), table.payload()?)))
+            Table::new(schema, appends, spec.tables()).and_then(|table| table.payload())
         });
         let table = table
             .transpose()
             .map_err(|misfit| misfit.of(spec.name(), &stream.flat_name()))?;
-        match table {
-            Some((is, _)) if is == was => {}
-            table => pairs.push(TablePair {
+        // The bytes of one table differ from encoding to encoding: its metadata have no order.
+        if table.as_ref().and_then(|table| described(&mut decoder, table)) != Some(was) {
+            pairs.push(TablePair {
                 old_table: old.clone(),
-                new_table: table.map(|(_, payload)| payload).unwrap_or_default(),
-            }),
+                new_table: table.unwrap_or_default(),
+            });
         }
     }
     Ok(pairs)
+}
+
+fn described(decoder: &mut Decoder, payload: &Bytes) -> Option<WireTable> {
+    let schema = decoder.schema(payload).ok()?;
+    WireTable::of_schema(&schema).ok()
 }
 
 fn said(plugin: &str, finding: &TableFinding, is_forced: bool) -> Option<api::Error> {
@@ -130,7 +136,7 @@ fn said(plugin: &str, finding: &TableFinding, is_forced: bool) -> Option<api::Er
         finding.table_name,
         parts.join("; ")
     );
-    let error = api::Error::new(code, Retry::Never, message);
+    let error = api::Error::new(code, Retry::Never, one_line(&message));
     Some(match code {
         codes::MIGRATION if !is_forced => {
             error.hint("change the table by hand, or set `migrate_force: true`, which may drop it and make it again")

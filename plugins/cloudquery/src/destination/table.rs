@@ -153,11 +153,6 @@ impl Table {
         self.codec.ours().id()
     }
 
-    /// The table in the protocol's terms.
-    pub(super) fn wire(&self) -> WireTable {
-        self.codec.table().clone()
-    }
-
     /// The table's schema, for `migrate_table`.
     pub(super) fn payload(&self) -> Result<Bytes> {
         Ok(encode_schema(self.encoder.schema())?)

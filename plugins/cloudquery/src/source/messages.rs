@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use tonic::Streaming;
 
 use crate::conditions;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, one_line};
 use crate::plugin::{Plugin, SharedPlugin};
 
 /// How long rows wait for others. A changeset costs as much as hundreds of rows, at each of its stations; that a row waits, nobody
@@ -29,8 +29,6 @@ const LINGER_MAX: Duration = Duration::from_millis(5);
 const READ_AHEAD: usize = 256;
 /// Bytes of messages read ahead; a larger message is alone.
 const READ_AHEAD_BYTES: u32 = 32 << 20;
-/// A plugin's error text, as far as it is kept.
-const TEXT_CHARS_MAX: usize = 2_000;
 
 /// One message of a sync.
 pub(super) enum Message {
@@ -142,7 +140,7 @@ async fn read(
 /// Passes on of which tables the plugin has only logged that something is missing.
 async fn log_failures(plugin: &Plugin, send: &mpsc::Sender<Ahead>) {
     for (table, what) in plugin.take_failed_tables().await {
-        let (table, what) = (text(&table), text(&what));
+        let (table, what) = (one_line(&table), one_line(&what));
         if send.send((Ok(Message::Failed { table, what }), None)).await.is_err() {
             return;
         }
@@ -172,8 +170,8 @@ impl Tables {
             Some(Wire::MigrateTable(message)) => self.table(&message.table),
             Some(Wire::Insert(message)) => self.rows(&message.record),
             Some(Wire::Error(message)) => Ok(Message::Failed {
-                table: text(&message.table_name),
-                what: text(&message.error),
+                table: one_line(&message.table_name),
+                what: one_line(&message.error),
             }),
             Some(Wire::DeleteRecord(message)) => self.deleted(&message),
             Some(Wire::Checkpoint(message)) if self.takes_checkpoints => {
@@ -197,7 +195,7 @@ impl Tables {
     }
 
     fn deleted(&mut self, message: &MessageDeleteRecord) -> Result<Message> {
-        let table = text(&message.table_name);
+        let table = one_line(&message.table_name);
         if !message.table_relations.is_empty() {
             return Err(Error::Unsupported {
                 plugin: self.plugin.clone(),
@@ -224,7 +222,7 @@ impl Tables {
         let name = rows.schema_ref().metadata().get("cq:table_name");
         let name = name.ok_or_else(|| self.broken("it sent rows without the name of their table"))?;
         let codec = self.codecs.get(name).cloned().ok_or_else(|| {
-            let what = format!("it sent rows of `{}` before it announced that table", text(name));
+            let what = format!("it sent rows of `{}` before it announced that table", one_line(name));
             self.broken(&what)
         })?;
         let rows = codec.rows_from_wire(&rows).map_err(|source| self.convert(source))?;
@@ -251,9 +249,4 @@ impl Tables {
             source,
         }
     }
-}
-
-fn text(from: &str) -> String {
-    let readable = |c: char| if c.is_control() { ' ' } else { c };
-    from.chars().take(TEXT_CHARS_MAX).map(readable).collect()
 }

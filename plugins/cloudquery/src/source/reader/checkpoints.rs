@@ -85,20 +85,25 @@ impl Sync {
             return;
         };
         let flow = Arc::clone(&self.flow);
-        let durable = async {
+        let is_durable = async {
             loop {
                 let changed = flow.changed.notified();
                 tokio::pin!(changed);
                 // Registered before the look, so that an acknowledgement in between is not missed.
                 changed.as_mut().enable();
                 if flow.state().everywhere.covers(with) {
-                    return;
+                    return true;
+                }
+                if flow.state().is_closed {
+                    return false;
                 }
                 changed.await;
             }
         };
         tokio::select! {
-            () = durable => self.tries.succeeded(),
+            is_durable = is_durable => if is_durable {
+                self.tries.succeeded();
+            },
             () = tokio::time::sleep(DURABLE_WAIT_MAX) => {}
             () = self.cx.stop.cancelled() => {}
         }
