@@ -13,6 +13,7 @@ mod destination;
 mod error;
 #[cfg(test)]
 mod mutations;
+mod pattern;
 mod plugin;
 mod process;
 pub mod registry;
