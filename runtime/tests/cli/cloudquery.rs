@@ -51,22 +51,6 @@ fn count(site: &Site, table: &str) -> i64 {
     copy.query_row(&sql, [], |row| row.get(0)).unwrap()
 }
 
-/// Rows of a table in the destination plugin's file: one column of each.
-fn theirs(site: &Site, table: &str, column: &str) -> Vec<String> {
-    theirs_of(site, "theirs", table, column)
-}
-
-fn theirs_of(site: &Site, file: &str, table: &str, column: &str) -> Vec<String> {
-    let text = std::fs::read_to_string(site.path().join(file)).unwrap();
-    let row = |line: &str| {
-        let row: Value = serde_json::from_str(line).unwrap();
-        (row[0] == table).then(|| row[2][column].as_str().unwrap().to_owned())
-    };
-    let mut rows: Vec<String> = text.lines().filter_map(row).collect();
-    rows.sort();
-    rows
-}
-
 /// Rows in all files of the lake, markers too.
 fn lake(site: &Site) -> i64 {
     let ledger = site.path().join("lake/_highwater/people.lake");
@@ -106,17 +90,17 @@ fn plugin_syncs_into_sqlite_files_and_a_plugin_at_once_and_the_next_sync_removes
     // A destination that comes up late makes the sync begin again, and the lake appends.
     let first = lake(&site);
     assert!(first >= 82, "{first} rows in the lake");
-    assert_eq!(theirs(&site, "people", "name").len(), 40);
-    assert_eq!(theirs(&site, "cities", "city"), ["Paris", "Rome"]);
+    assert_eq!(site.theirs("theirs", "people", "name").len(), 40);
+    assert_eq!(site.theirs("theirs", "cities", "city"), ["Paris", "Rome"]);
 
     change(&site, &json!({"rows": 3, "version": " b", "cities": ["Oslo", "Rome"]}));
     site.expect(&["sync"], 0);
     let expected = ["name 0 b", "name 1 b", "name 2 b"];
     assert_eq!(people(&site), expected);
     assert_eq!((count(&site, "people_notes"), count(&site, "cities")), (3, 2));
-    assert_eq!(theirs(&site, "people", "name"), expected);
-    assert_eq!(theirs(&site, "people_notes", "note"), ["hello b"; 3]);
-    assert_eq!(theirs(&site, "cities", "city"), ["Oslo", "Rome"]);
+    assert_eq!(site.theirs("theirs", "people", "name"), expected);
+    assert_eq!(site.theirs("theirs", "people_notes", "note"), ["hello b"; 3]);
+    assert_eq!(site.theirs("theirs", "cities", "city"), ["Oslo", "Rome"]);
     // A marker for each stream that is read again, and its rows.
     assert!(
         lake(&site) >= first + 3 + 8,
@@ -139,8 +123,12 @@ fn table_that_failed_makes_sync_exit_with_one_and_keeps_its_rows() {
         "{text}"
     );
     assert_eq!(people(&site).len(), 5);
-    assert_eq!(theirs(&site, "people", "name").len(), 5);
-    assert_eq!(theirs(&site, "cities", "city"), ["Oslo"], "the good table is complete");
+    assert_eq!(site.theirs("theirs", "people", "name").len(), 5);
+    assert_eq!(
+        site.theirs("theirs", "cities", "city"),
+        ["Oslo"],
+        "the good table is complete"
+    );
 }
 
 #[test]
@@ -157,7 +145,7 @@ fn plugin_that_crashes_each_time_makes_sync_exit_with_one_after_three_tries() {
     change(&site, &json!({"rows": 30}));
     site.expect(&["sync"], 0);
     assert_eq!(people(&site).len(), 30);
-    assert_eq!(theirs(&site, "people", "name").len(), 30);
+    assert_eq!(site.theirs("theirs", "people", "name").len(), 30);
 }
 
 #[test]
@@ -177,7 +165,7 @@ fn batch_that_a_destination_plugin_lost_makes_sync_exit_with_one() {
     );
     site.configure(&pipeline().to_string());
     site.expect(&["sync"], 0);
-    assert_eq!(theirs(&site, "people", "name").len(), 5);
+    assert_eq!(site.theirs("theirs", "people", "name").len(), 5);
 }
 
 #[test]
@@ -233,13 +221,13 @@ fn incremental_table_brings_only_what_is_new_and_a_failed_sync_moves_no_cursor()
         "event 5 c",
     ];
     assert_eq!(events(&site), expected);
-    assert_eq!(theirs(&site, "events", "name"), expected);
+    assert_eq!(site.theirs("theirs", "events", "name"), expected);
 
     // Nothing is new, and nothing is stale: a mirror keeps what the sync did not bring.
     change(&site, &json!({"events": 6, "version": " d"}));
     site.expect(&["sync"], 0);
     assert_eq!(events(&site), expected);
-    assert_eq!(theirs(&site, "events", "name"), expected);
+    assert_eq!(site.theirs("theirs", "events", "name"), expected);
     assert_eq!(
         people(&site),
         ["name 0 d", "name 1 d", "name 2 d"],
@@ -264,10 +252,10 @@ fn destination_plugin_keeps_the_cursors_if_that_is_asked() {
     let begins = || std::fs::read_to_string(site.path().join("begins")).unwrap();
     // Tables that somebody lacks are read whole, whatever a cursor says.
     site.expect(&["sync"], 0);
-    assert!(!site.path().join("state").exists() || theirs_of(&site, "state", "cursors", "value").is_empty());
+    assert!(site.theirs("state", "cursors", "value").is_empty());
     change(&site, &data(" b", 4));
     site.expect(&["sync"], 0);
-    assert_eq!(theirs_of(&site, "state", "cursors", "value"), ["4"]);
+    assert_eq!(site.theirs("state", "cursors", "value"), ["4"]);
     change(&site, &data(" c", 6));
     site.expect(&["sync"], 0);
     assert_eq!(begins(), "0\n0\n4\n");
@@ -280,7 +268,7 @@ fn destination_plugin_keeps_the_cursors_if_that_is_asked() {
         "event 5 c",
     ];
     assert_eq!(events(&site), expected);
-    assert_eq!(theirs(&site, "events", "name"), expected);
+    assert_eq!(site.theirs("theirs", "events", "name"), expected);
     plugins_are_gone(&site);
 }
 

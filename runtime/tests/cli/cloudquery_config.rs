@@ -64,18 +64,6 @@ fn expect_json(site: &Site, command: &[&str], exit: i32) -> Value {
     site.json(&[command, &["people.yml", "-o", "json"], &ENV].concat(), exit)
 }
 
-/// Rows of a table in the destination plugin's file: one column of each.
-fn theirs(site: &Site, table: &str, column: &str) -> Vec<String> {
-    let text = std::fs::read_to_string(site.path().join("theirs")).unwrap_or_default();
-    let row = |line: &str| {
-        let row: Value = serde_json::from_str(line).unwrap();
-        (row[0] == table).then(|| row[2][column].as_str().unwrap().to_owned())
-    };
-    let mut rows: Vec<String> = text.lines().filter_map(row).collect();
-    rows.sort();
-    rows
-}
-
 #[test]
 fn documents_sync_as_under_cloudquery_and_stale_rows_go() {
     let Some(site) = site(DOCUMENTS, &json!({"rows": 20, "version": " a"})) else {
@@ -83,19 +71,19 @@ fn documents_sync_as_under_cloudquery_and_stale_rows_go() {
     };
     let text = expect(&site, &["sync"], 0);
     assert!(text.contains("sample/theirs"), "{text}");
-    assert_eq!(theirs(&site, "people", "name").len(), 20);
+    assert_eq!(site.theirs("theirs", "people", "name").len(), 20);
     assert_eq!(
-        theirs(&site, "people_notes", "note").len(),
+        site.theirs("theirs", "people_notes", "note").len(),
         20,
         "it depends on a chosen one"
     );
-    assert_eq!(theirs(&site, "people", "_cq_source_name")[0], "sample");
-    assert!(theirs(&site, "cities", "city").is_empty(), "it was not chosen");
+    assert_eq!(site.theirs("theirs", "people", "_cq_source_name")[0], "sample");
+    assert!(site.theirs("theirs", "cities", "city").is_empty(), "it was not chosen");
 
     change(&site, &json!({"rows": 2, "version": " b"}));
     expect(&site, &["sync"], 0);
-    assert_eq!(theirs(&site, "people", "name"), ["name 0 b", "name 1 b"]);
-    assert_eq!(theirs(&site, "people_notes", "note"), ["hello b"; 2]);
+    assert_eq!(site.theirs("theirs", "people", "name"), ["name 0 b", "name 1 b"]);
+    assert_eq!(site.theirs("theirs", "people_notes", "note"), ["hello b"; 2]);
 }
 
 #[test]
@@ -109,7 +97,7 @@ fn syncs_of_other_groups_stand_beside_each_other() {
     };
     expect(&site, &["sync"], 0);
     expect(&site, &["sync"], 0);
-    let groups = theirs(&site, "people", "_cq_sync_group_id");
+    let groups = site.theirs("theirs", "people", "_cq_sync_group_id");
     assert_eq!(groups.len(), 4, "{groups:?}");
     assert!(groups[0] == groups[1] && groups[1] != groups[2], "{groups:?}");
     assert!(groups.iter().all(|group| group.starts_with("g-") && group.len() == 38));
@@ -143,7 +131,7 @@ destinations:
     process.wait_for("the first sync", || (people()? == "name 0 a").then_some(()));
     change(&site, &json!({"rows": 1, "version": " b"}));
     process.wait_for("another sync", || {
-        (people()? == "name 0 b" && theirs(&site, "people", "name") == ["name 0 b"]).then_some(())
+        (people()? == "name 0 b" && site.theirs("theirs", "people", "name") == ["name 0 b"]).then_some(())
     });
     let status = site.json(&["status", "--config", "people.yml", "-o", "json", ENV[0], ENV[1]], 0);
     assert_eq!(status["result"]["pipelines"][0]["pipeline"], "sample");
@@ -218,11 +206,11 @@ fn migrate_makes_tables_and_no_rows() {
         copy.query_row("SELECT count(*) FROM people", [], |row| row.get::<_, i64>(0))
             .unwrap()
     };
-    assert_eq!((count(), theirs(&site, "people", "name").len()), (0, 0));
+    assert_eq!((count(), site.theirs("theirs", "people", "name").len()), (0, 0));
     // Again it changes nothing, and a sync goes on from there.
     expect(&site, &["migrate"], 0);
     expect(&site, &["sync"], 0);
-    assert_eq!((count(), theirs(&site, "people", "name").len()), (3, 3));
+    assert_eq!((count(), site.theirs("theirs", "people", "name").len()), (3, 3));
     expect(&site, &["migrate"], 0);
     assert_eq!(count(), 3, "rows stay");
 }
@@ -289,7 +277,7 @@ fn plugin_of_the_hub_is_installed_listed_and_pinned() {
     assert_eq!(listed["result"]["plugins"][0]["sha256"], *sum);
     assert_eq!(listed["result"]["plugins"][0]["name"], "sample");
     expect(&site, &["sync"], 0);
-    assert_eq!(theirs(&site, "people", "name").len(), 2);
+    assert_eq!(site.theirs("theirs", "people", "name").len(), 2);
     // What is not there leaves what is.
     let text = site.expect(&[&install[..], &["./nowhere"]].concat(), 3);
     assert!(text.contains("./nowhere") || text.contains("/nowhere/"), "{text}");
@@ -388,6 +376,6 @@ exec ./python-source \"$@\"
     let output = command.env("PATH", path).output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{text}");
-    assert_eq!(theirs(&site, "people", "name").len(), 2);
+    assert_eq!(site.theirs("theirs", "people", "name").len(), 2);
     are_gone(site.path());
 }

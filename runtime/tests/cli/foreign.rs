@@ -96,18 +96,6 @@ fn copy(site: &Site, table: &str, column: &str) -> Vec<String> {
     rows
 }
 
-/// The same in the file of the destination plugin.
-fn theirs(site: &Site, table: &str, column: &str) -> Vec<String> {
-    let text = std::fs::read_to_string(site.path().join("theirs")).unwrap_or_default();
-    let row = |line: &str| {
-        let row: Value = serde_json::from_str(line).unwrap();
-        (row[0] == table).then(|| row[2][column].as_str().unwrap().to_owned())
-    };
-    let mut rows: Vec<String> = text.lines().filter_map(row).collect();
-    rows.sort();
-    rows
-}
-
 fn names(count: usize, version: &str) -> Vec<String> {
     let names: BTreeSet<String> = (0..count).map(|id| format!("name {id}{version}")).collect();
     names.into_iter().collect()
@@ -133,19 +121,19 @@ fn both_syncs_are_exact(plugins: &Plugins) {
     let text = site.expect(&["sync"], 0);
     assert!(!text.contains("did not end within"), "{text}");
     assert_eq!(copy(&site, "people", "name"), names(120, " a"));
-    assert_eq!(theirs(&site, "people", "name"), names(120, " a"));
+    assert_eq!(site.theirs("theirs", "people", "name"), names(120, " a"));
     assert_eq!(copy(&site, "people_notes", "note").len(), 120);
-    assert_eq!(theirs(&site, "people_notes", "note"), ["hello a"; 120]);
+    assert_eq!(site.theirs("theirs", "people_notes", "note"), ["hello a"; 120]);
     assert!(copy(&site, "people", "extra")[7].contains("number"));
 
     change(&site, &json!({"rows": 4, "version": " b", "cities": ["Oslo", "Rome"]}));
     site.expect(&["sync"], 0);
-    for found in [copy(&site, "people", "name"), theirs(&site, "people", "name")] {
+    for found in [copy(&site, "people", "name"), site.theirs("theirs", "people", "name")] {
         assert_eq!(found, names(4, " b"), "rows that were not met are gone");
     }
     assert_eq!(copy(&site, "cities", "city"), ["Oslo", "Rome"]);
-    assert_eq!(theirs(&site, "cities", "city"), ["Oslo", "Rome"]);
-    assert_eq!(theirs(&site, "people_notes", "note"), ["hello b"; 4]);
+    assert_eq!(site.theirs("theirs", "cities", "city"), ["Oslo", "Rome"]);
+    assert_eq!(site.theirs("theirs", "people_notes", "note"), ["hello b"; 4]);
     plugins_are_gone(&site);
 }
 
@@ -184,9 +172,13 @@ fn table_whose_failure_javascript_only_logs_fails_and_keeps_its_rows() {
     assert!(text.contains("E0809") && text.contains("`people`: "), "{text}");
     assert!(text.contains("the sample was told to fail"), "{text}");
     assert_eq!(copy(&site, "people", "name").len(), 5);
-    assert_eq!(theirs(&site, "people", "name").len(), 5);
+    assert_eq!(site.theirs("theirs", "people", "name").len(), 5);
     assert_eq!(copy(&site, "people_notes", "note").len(), 5, "its parent failed");
-    assert_eq!(theirs(&site, "cities", "city"), ["Oslo"], "the good table is complete");
+    assert_eq!(
+        site.theirs("theirs", "cities", "city"),
+        ["Oslo"],
+        "the good table is complete"
+    );
 }
 
 #[test]
@@ -200,7 +192,7 @@ fn row_that_javascript_drops_with_a_line_in_its_log_is_not_taken_for_gone() {
     assert!(text.contains("E0809") && text.contains("`people`: "), "{text}");
     let expected = ["name 0 b", "name 1 b", "name 2 a", "name 3 b", "name 4 b"];
     assert_eq!(copy(&site, "people", "name"), expected);
-    assert_eq!(theirs(&site, "people", "name"), expected);
+    assert_eq!(site.theirs("theirs", "people", "name"), expected);
 }
 
 /// Three columns, a version for each cursor, and a discovery before anything else.
@@ -214,7 +206,7 @@ fn go_source_keeps_its_cursors_with_us() {
     assert_eq!(copy(&site, "events", "name").len(), 130);
     change(&site, &json!({"rows": 1, "events": 133, "version": " b"}));
     site.expect(&["sync"], 0);
-    for events in [copy(&site, "events", "name"), theirs(&site, "events", "name")] {
+    for events in [copy(&site, "events", "name"), site.theirs("theirs", "events", "name")] {
         let new: Vec<&String> = events.iter().filter(|name| name.ends_with(" b")).collect();
         assert_eq!(new, ["event 130 b", "event 131 b", "event 132 b"]);
         assert_eq!(events.len(), 133);
@@ -240,7 +232,7 @@ fn record_above_four_mebibytes_reaches_servers_that_take_no_more() {
         pipeline(&plugins, "file: ./theirs").into_plugin("python", "python-destination", "{ file: ./python }", &[]);
     site.configure(&both.to_string());
     site.expect(&["sync"], 0);
-    assert_eq!(theirs(&site, "people", "name"), names(120, ""));
+    assert_eq!(site.theirs("theirs", "people", "name"), names(120, ""));
     let python = std::fs::read_to_string(site.path().join("python")).unwrap();
     let rows = python.lines().filter(|line| line.starts_with("[\"people\"")).count();
     assert_eq!(rows, 120);
@@ -267,7 +259,7 @@ fn plugins_that_end_in_the_middle_are_named_with_their_last_words() {
         }
         change(&site, &json!({"rows": 30}));
         site.expect(&["sync"], 0);
-        assert_eq!(theirs(&site, "people", "name"), names(30, ""));
+        assert_eq!(site.theirs("theirs", "people", "name"), names(30, ""));
         plugins_are_gone(&site);
     }
 }
@@ -315,7 +307,7 @@ fn source_that_hangs_is_started_again_after_its_timeout() {
             "{log}"
         );
         assert_eq!(copy(&site, "people", "name"), names(600, " a"));
-        assert_eq!(theirs(&site, "people", "name"), names(600, " a"));
+        assert_eq!(site.theirs("theirs", "people", "name"), names(600, " a"));
     }
 }
 
@@ -334,7 +326,7 @@ fn destination_that_hangs_is_started_again_after_its_timeout() {
             "{log}"
         );
         assert_eq!(copy(&site, "people", "name"), names(600, " a"));
-        assert_eq!(theirs(&site, "people", "name"), names(600, " a"));
+        assert_eq!(site.theirs("theirs", "people", "name"), names(600, " a"));
     }
 }
 
@@ -352,7 +344,7 @@ fn plugins_that_flood_their_output_sync_all_the_same_and_our_log_stays_small() {
     let started = Instant::now();
     let text = site.expect(&["sync"], 0);
     assert_eq!(copy(&site, "people", "name"), names(200, " a"));
-    assert_eq!(theirs(&site, "people", "name"), names(200, " a"));
+    assert_eq!(site.theirs("theirs", "people", "name"), names(200, " a"));
     assert!(text.contains("more than 1000 lines a second"), "no plugin flooded");
     // Two plugins, a thousand lines a second each, of two thousand characters.
     let most = 5_000_000 * (started.elapsed().as_secs() as usize + 2);
@@ -382,7 +374,7 @@ fn sync_that_breaks_goes_on_from_its_last_checkpoint() {
     site.expect(&["sync"], 0);
     // Checkpoints came with events 0, 40 and 80.
     assert_eq!(began(&site), "81");
-    for events in [copy(&site, "events", "name"), theirs(&site, "events", "name")] {
+    for events in [copy(&site, "events", "name"), site.theirs("theirs", "events", "name")] {
         assert_eq!(events.len(), 100);
         assert_eq!(events.iter().filter(|name| name.ends_with(" b")).count(), 19);
     }

@@ -192,6 +192,18 @@ impl Site {
         }
     }
 
+    /// Rows of a table in the file of the Python destination plugin: one column of each, sorted. Without the file there are none.
+    pub fn theirs(&self, file: &str, table: &str, column: &str) -> Vec<String> {
+        let text = std::fs::read_to_string(self.path().join(file)).unwrap_or_default();
+        let row = |line: &str| {
+            let row: Value = serde_json::from_str(line).unwrap();
+            (row[0] == table).then(|| row[2][column].as_str().unwrap().to_owned())
+        };
+        let mut rows: Vec<String> = text.lines().filter_map(row).collect();
+        rows.sort();
+        rows
+    }
+
     /// `GET` over the Unix socket: status and body.
     pub fn get(&self, path: &str) -> (u16, String) {
         let stream = UnixStream::connect(self.path().join(".highwater/state/admin.sock")).unwrap();
